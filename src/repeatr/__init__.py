@@ -1,0 +1,1 @@
+"""Repeatr: run a process as a pure function of filesets."""
