@@ -1,0 +1,82 @@
+"""Getting a ware from the first of several warehouses that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, TypeVar
+
+from repeatr.errors import Category, RepeatrError
+from repeatr.model.events import Emit, Level, Log, ignore
+from repeatr.model.wareid import WareID
+from repeatr.warehouses.address import warehouse_at
+from repeatr.warehouses.layout import check_named
+
+T = TypeVar("T")
+
+
+def fetch(
+    ware: WareID,
+    sources: Sequence[str],
+    consume: Callable[[BinaryIO], T],
+    emit: Emit = ignore,
+) -> T:
+    """What `consume` makes of the ware's bytes, from the first source that has all of them.
+
+    `sources` are warehouse URLs in the order to try. `consume` reads a stream and verifies
+    it; it is called anew, from the start, for the next source when a stream breaks off
+    half-way, so it must leave nothing behind when it raises. A missing ware and a warehouse
+    that is down are warnings, and the next source is tried. All else that `consume` raises
+    (a hash mismatch, a corrupt ware) is fatal and raised as it is.
+
+    Raises USAGE for a source that is no address, WARE_NOT_FOUND where every source that
+    answered has no such ware, WAREHOUSE_UNAVAILABLE where none answered or there is none.
+    """
+    check_named(ware)
+    if not sources:
+        raise RepeatrError(
+            Category.WAREHOUSE_UNAVAILABLE,
+            f"{ware} is not in the local store, and no warehouse is named to fetch it from",
+            remedy="name one: `fetchUrls` in the formula's context, or --source=URL",
+        )
+    warehouses = [warehouse_at(url, emit) for url in dict.fromkeys(sources)]
+    failures: list[RepeatrError] = []
+    for warehouse in warehouses:
+        try:
+            with warehouse.open(ware) as stream:
+                return consume(stream)
+        except Exception as error:
+            failure = _of_warehouse(error)
+            if failure is None:
+                raise
+        failures.append(failure)
+        if len(failures) < len(warehouses):  # the last one is told by the error
+            detail = (("ware", str(ware)), ("warehouse", warehouse.url))
+            emit(Log(Level.WARN, f"{failure.message}; trying the next warehouse", detail))
+    if len(failures) == 1:
+        raise failures[0]
+    absent = any(failure.category is Category.WARE_NOT_FOUND for failure in failures)
+    reasons = "; ".join(failure.message for failure in failures)
+    raise RepeatrError(
+        Category.WARE_NOT_FOUND if absent else Category.WAREHOUSE_UNAVAILABLE,
+        f"none of {len(failures)} warehouses gave {ware}: {reasons}",
+        remedy=next((failure.remedy for failure in failures if failure.remedy), ""),
+        details={f"tried.{i}": house.url for i, house in enumerate(warehouses)},
+    )
+
+
+def _of_warehouse(error: BaseException | None) -> RepeatrError | None:
+    """The warehouse's failure behind an error, where there is one.
+
+    A reader deep inside may have taken a broken stream for a corrupt one; the cause is
+    still in the chain, and decides.
+    """
+    seen = 0
+    while error is not None and seen < 20:
+        if isinstance(error, RepeatrError) and error.category in (
+            Category.WAREHOUSE_UNAVAILABLE,
+            Category.WARE_NOT_FOUND,
+        ):
+            return error
+        error = error.__cause__ or error.__context__
+        seen += 1
+    return None
