@@ -1,0 +1,1 @@
+"""Being here, this file puts tests/ on the import path: tests share modules from it."""
