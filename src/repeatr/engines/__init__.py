@@ -1,0 +1,1 @@
+"""Container engines: the contract, probing and choosing, and one module an engine."""

@@ -1,0 +1,72 @@
+"""The last steps before the process: what happens between fork and execve in any engine.
+
+Runs in a forked child, inside the container's root. Failures are told through a pipe that
+closes by itself when execve succeeds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import NamedTuple, NoReturn
+
+from ..linux import calls, capabilities
+
+
+class Process(NamedTuple):
+    """What is to be executed, as whom, and the file descriptor of its output."""
+
+    argv: tuple[str, ...]
+    env: dict[bytes, bytes]
+    cwd: str
+    uid: int
+    gid: int
+    capabilities: frozenset[str] | None
+    output: int
+
+
+def become(process: Process, report: int) -> NoReturn:
+    """Turn this forked child into the process. Writes `exec STEP ERRNO` to `report` if it can't."""
+    step = "start"
+    try:
+        os.setsid()
+        stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(stdin, 0)
+        os.dup2(process.output, 1)
+        os.dup2(process.output, 2)
+        report = _move_to(report, 3)
+        os.closerange(4, 2**31 - 1)
+        _default_signals()
+        os.umask(0o022)
+        with contextlib.suppress(PermissionError):  # single id: the kernel denies setgroups
+            os.setgroups([])
+        step = "become"
+        capabilities.become(process.uid, process.gid, process.capabilities)
+        # The change of user clears the parent-death signal.
+        calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        calls.prctl(calls.PR_SET_NO_NEW_PRIVS, 1)
+        step = "cwd"
+        os.chdir(process.cwd)
+        step = "exec"
+        os.execve(process.argv[0], process.argv, process.env)
+    except OSError as problem:
+        os.write(report, b"exec %s %d\n" % (step.encode(), problem.errno or 0))
+    except BaseException as problem:  # a forked child must never return into its parent's code
+        os.write(report, b"fail %s\n" % repr(problem).encode()[:400].replace(b"\n", b" "))
+    os._exit(127)
+
+
+def _move_to(fd: int, number: int) -> int:
+    if fd != number:
+        os.dup2(fd, number, inheritable=False)
+    return number
+
+
+def _default_signals() -> None:
+    # Python ignores SIGPIPE and SIGXFSZ, and what is ignored stays so across execve.
+    for number in signal.valid_signals():
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])

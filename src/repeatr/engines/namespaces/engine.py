@@ -1,0 +1,262 @@
+"""The engine `namespaces`: how the container is made, step by step.
+
+The order of the steps is the design:
+
+1.  Repeatr clones a child into new namespaces of every kind: user, mount, pid, IPC, UTS,
+    network, cgroup. The child is pid 1 of the container.
+2.  Repeatr writes the child's id maps; only then is the child root in its namespaces.
+3.  The child arms its parent-death signal, forgets Repeatr's command line and environment,
+    closes every descriptor it was not given, and names the host.
+4.  It binds the root onto itself (a mount that may become the root), mounts /dev and /proc
+    in it, pivots, and lets go of the old root: from here on nothing of the host is in reach.
+5.  It forks the process, which becomes the action's user and loses the capabilities that
+    the policy does not give, before it executes anything.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+from fcntl import ioctl
+from typing import NoReturn
+
+from ...errors import Category, RepeatrError
+from ...linux import calls
+from ...linux.enclosure import Enclosure, why_no_user_namespace, write_maps
+from ...linux.idmaps import Extent, IdMap
+from .. import supervise
+from ..contract import Available, Exit, Job, Traits, Unavailable
+from ..kernel_filesystems import MOUNT_POINTS, mount_dev, mount_proc
+from ..launch import Process
+from . import init
+
+_ALL_BUT_NETWORK = (
+    calls.CLONE_NEWUSER
+    | calls.CLONE_NEWNS
+    | calls.CLONE_NEWPID
+    | calls.CLONE_NEWIPC
+    | calls.CLONE_NEWUTS
+    | calls.CLONE_NEWCGROUP
+)
+
+
+class Namespaces:
+    """Containers from Linux namespaces: for root and ordinary users, without a helper program."""
+
+    name = "namespaces"
+    traits = Traits(
+        hostname=True,
+        pid_isolation=True,
+        network_deny=True,
+        network_host=True,
+        mount_isolation=True,
+        ipc_isolation=True,
+    )
+    mount_points = MOUNT_POINTS
+
+    def probe(self, enclosure: Enclosure) -> Available | Unavailable:
+        """Make a container with every namespace and a fresh /proc, and let it go again."""
+        if not enclosure.can_mount:
+            return Unavailable(
+                f"no mounts can be made here: {enclosure.note}",
+                "run as a user who may make user namespaces, or use the engine chroot",
+            )
+        read, write = os.pipe()
+        try:
+            try:
+                pid = calls.clone(_ALL_BUT_NETWORK | calls.CLONE_NEWNET)
+            except OSError as problem:
+                return Unavailable(*why_no_user_namespace(problem))
+            if pid == 0:
+                _probe_inside(read)
+            try:
+                write_maps(
+                    pid, *_inner_map(enclosure.idmap, 0, 0), groups=_may_set_groups(enclosure)
+                )
+                os.write(write, b"\0")
+            except OSError as problem:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                return Unavailable(*why_no_user_namespace(problem))
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        finally:
+            os.close(read)
+            os.close(write)
+        if code:
+            return Unavailable(
+                f"a fresh /proc can't be mounted ({os.strerror(abs(code))}):"
+                " this is a container whose /proc is masked",
+                "start the surrounding container with an unmasked /proc"
+                " (podman: --security-opt unmask=ALL;"
+                " docker: --security-opt systempaths=unconfined)",
+            )
+        return Available(os.uname().release, f"owners: {owners(enclosure.idmap)}")
+
+    def isolation(self, job: Job) -> dict[str, str]:
+        """What this engine isolates `job` from."""
+        return {
+            "owners": owners(job.enclosure.idmap),
+            "hostname": "isolated",
+            "pid": "isolated",
+            "ipc": "isolated",
+            "mount": "isolated",
+            "user": "isolated",
+            "cgroup": "isolated",
+            "network": "isolated" if job.network == "none" else "host",
+        }
+
+    def execute(self, job: Job) -> Exit:
+        """See `contract.Engine.execute`."""
+        flags = _ALL_BUT_NETWORK | (calls.CLONE_NEWNET if job.network == "none" else 0)
+        with _Pipes() as pipes:
+            try:
+                pid = calls.clone(flags)
+            except OSError as problem:
+                cause, remedy = why_no_user_namespace(problem)
+                raise RepeatrError(
+                    Category.EXECUTOR, f"no namespaces for the container: {cause}", remedy=remedy
+                ) from None
+            if pid == 0:
+                _container(job, pipes)
+            pipes.close_inside_ends()
+            try:
+                maps = _inner_map(job.enclosure.idmap, job.uid, job.gid)
+                write_maps(pid, *maps, groups=_may_set_groups(job.enclosure))
+                os.write(pipes.life_write, b"\0")
+            except OSError as problem:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise RepeatrError(
+                    Category.EXECUTOR, f"the container's user ids could not be mapped: {problem}"
+                ) from None
+            return supervise.watch(job, pid, pipes.output_read, pipes.report_read)
+
+
+def owners(idmap: IdMap) -> str:
+    """The trait `owners`: `all` where files have owners, `single` where one id owns everything."""
+    return "single" if idmap.kind == "single" else "all"
+
+
+class _Pipes:
+    """The pipes between Repeatr and a container.
+
+    output: what the process prints. report: how it ended. life: a first byte when the maps
+    are written, and end of file when Repeatr is gone.
+    """
+
+    def __enter__(self) -> _Pipes:
+        self.output_read, self.output_write = os.pipe()
+        self.report_read, self.report_write = os.pipe()
+        self.life_read, self.life_write = os.pipe()
+        self._open = {
+            self.output_read, self.output_write, self.report_read, self.report_write,
+            self.life_read, self.life_write,
+        }  # fmt: skip
+        return self
+
+    def close_inside_ends(self) -> None:
+        for fd in (self.output_write, self.report_write, self.life_read):
+            os.close(fd)
+            self._open.discard(fd)
+
+    def __exit__(self, *_error: object) -> None:
+        for fd in self._open:
+            os.close(fd)
+
+
+def _may_set_groups(enclosure: Enclosure) -> bool:
+    return enclosure.idmap.kind != "single"
+
+
+def _inner_map(idmap: IdMap, uid: int, gid: int) -> tuple[tuple[Extent, ...], tuple[Extent, ...]]:
+    """The ids inside: the enclosure's, one to one; or its only one, shown as uid:gid."""
+    if idmap.kind == "single":
+        return (Extent(uid, 0, 1),), (Extent(gid, 0, 1),)
+    return (
+        tuple(Extent(e.inside, e.inside, e.length) for e in idmap.uids),
+        tuple(Extent(e.inside, e.inside, e.length) for e in idmap.gids),
+    )
+
+
+def _probe_inside(go: int) -> NoReturn:
+    code = 1
+    try:
+        os.read(go, 1)
+        calls.mount(None, "/", flags=calls.MS_REC | calls.MS_PRIVATE)
+        calls.mount("proc", "/proc", "proc", calls.MS_NOSUID | calls.MS_NODEV | calls.MS_NOEXEC)
+        code = 0
+    except OSError as problem:
+        code = problem.errno or 1
+    finally:
+        os._exit(code)
+
+
+def _container(job: Job, pipes: _Pipes) -> NoReturn:
+    """Pid 1 of the container, from its first instruction to its last."""
+    code = 1
+    report = pipes.report_write
+    try:
+        calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        # Repeatr may have died before that was armed: then the pipe is at its end already.
+        os.close(pipes.life_write)
+        if not os.read(pipes.life_read, 1):
+            os._exit(1)
+        report, output, life = _keep_only(pipes.report_write, pipes.output_write, pipes.life_read)
+        os.umask(0o022)
+        os.setsid()
+        calls.set_hostname(job.hostname)
+        if job.network == "none":
+            _loopback_up()
+        _change_root(os.fspath(job.root), job.enclosure.idmap)
+        calls.set_process_name(b"init")
+        calls.forget_command_line(b"init")
+        # Not dumpable: the process, even where it has the same user id, can't look into us.
+        calls.prctl(calls.PR_SET_DUMPABLE, 0)
+        process = Process(
+            job.argv,
+            {os.fsencode(k): os.fsencode(v) for k, v in job.env.items()},
+            job.cwd,
+            job.uid,
+            job.gid,
+            job.capabilities,
+            output,
+        )
+        init.run(process, report, life)
+        code = 0
+    except BaseException as problem:  # must not unwind into the code that forked us
+        os.write(report, b"fail %s\n" % str(problem).encode()[:400].replace(b"\n", b" "))
+    finally:
+        os._exit(code)
+
+
+def _keep_only(*fds: int) -> tuple[int, ...]:
+    """Close every descriptor but `fds`, which move to 3 and up; 0 to 2 become /dev/null."""
+    high = [os.dup(fd) for fd in fds]  # above all that is wanted below, whatever the numbers
+    null = os.open("/dev/null", os.O_RDWR)
+    base = max(high) + 16
+    moved = [os.dup2(fd, base + n, inheritable=False) for n, fd in enumerate(high)]
+    for n in range(3):
+        os.dup2(null, n)
+    kept = tuple(os.dup2(fd, 3 + n, inheritable=False) for n, fd in enumerate(moved))
+    os.closerange(3 + len(fds), 2**31 - 1)
+    return kept
+
+
+def _loopback_up() -> None:
+    """Bring `lo` up: SIOCSIFFLAGS with IFF_UP | IFF_RUNNING (netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        ioctl(control, 0x8914, struct.pack("16sH22x", b"lo", 0x1 | 0x40))
+
+
+def _change_root(root: str, idmap: IdMap) -> None:
+    calls.mount(None, "/", flags=calls.MS_REC | calls.MS_PRIVATE)
+    calls.mount(root, root, flags=calls.MS_BIND | calls.MS_REC)
+    os.chdir(root)
+    mount_dev(".", tty_group=idmap.kind != "single")
+    mount_proc(".")
+    calls.pivot_root(".", ".")
+    # The old root lies over the new one now; without it, "." is the new one.
+    calls.unmount(".")
+    os.chdir("/")

@@ -1,0 +1,153 @@
+"""Watching a container from outside: its output, its end, and what stops it before."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from typing import Literal
+
+from ..errors import Category, RepeatrError
+from ..model.events import Output
+from .contract import ExecFailure, Exit, Job
+
+#: How long a process may take to end after it was asked to, in seconds.
+GRACE = 5.0
+
+_CHUNK = 65536
+
+
+def watch(job: Job, pid: int, output: int, report: int) -> Exit:
+    """Forward the container's output until the process `pid` that leads it has ended.
+
+    `pid` is a child of this process and is reaped here. `report` is the pipe on which the
+    container says how the process ended (see `interpret`). Closes neither descriptor.
+    """
+    stopped: Literal["", "signal", "deadline"] = ""
+    kill_at: float | None = None
+    text = _Text()
+    pidfd = os.pidfd_open(pid)
+    try:
+        poller = select.poll()
+        poller.register(output, select.POLLIN)
+        poller.register(pidfd, select.POLLIN)
+        if job.stop_fd is not None:
+            poller.register(job.stop_fd, select.POLLIN)
+        while True:
+            limit = min((t for t in (kill_at, job.deadline) if t is not None), default=None)
+            wait = None if limit is None else max(0.0, limit - time.monotonic()) * 1000
+            ready = {fd for fd, _event in poller.poll(wait)}
+            if output in ready and not _forward(job, text, output):
+                poller.unregister(output)
+            if pidfd in ready:
+                break
+            now = time.monotonic()
+            if job.stop_fd in ready and (number := job.stop()):
+                # The second request, or the third, means at once.
+                signal.pidfd_send_signal(pidfd, number if not stopped else signal.SIGKILL)
+                stopped = stopped or "signal"
+                kill_at = kill_at or now + GRACE
+            if job.deadline is not None and now >= job.deadline and not stopped:
+                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+                stopped, kill_at = "deadline", now + GRACE
+                job = job._replace(deadline=None)
+            if kill_at is not None and now >= kill_at:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                kill_at = None
+    except BaseException:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    finally:
+        os.close(pidfd)
+    _pid, status = os.waitpid(pid, 0)
+    os.set_blocking(output, False)
+    while _forward(job, text, output):
+        pass
+    if rest := text.rest():
+        job.emit(Output(rest))
+    return interpret(_read_all(report), status, stopped)
+
+
+def interpret(told: bytes, status: int, stopped: Literal["", "signal", "deadline"]) -> Exit:
+    """What the container's report and its leader's wait status say.
+
+    A report is lines: `exit CODE`, `signal NUMBER`, `exec STEP ERRNO` (it never started) or
+    `fail TEXT` (the container could not be made).
+    """
+    for line in told.splitlines():
+        word, _, rest = line.partition(b" ")
+        if word == b"exec":
+            step, _, number = rest.partition(b" ")
+            raise ExecFailure(int(number), step.decode())
+        if word == b"fail":
+            raise RepeatrError(
+                Category.EXECUTOR,
+                f"the container could not be made: {rest.decode(errors='replace')}",
+                remedy="another engine may do: see --engine",
+            )
+        if word == b"exit":
+            return Exit(int(rest), stopped)
+        if word == b"signal":
+            return Exit(128 + int(rest), stopped)
+    if stopped:
+        return Exit(128 + signal.SIGKILL, stopped)
+    raise RepeatrError(
+        Category.EXECUTOR,
+        "the container ended without saying how its process did"
+        f" ({_describe(status)}); was it killed from outside, or out of memory?",
+        remedy="look at the kernel's log (dmesg) for the reason, and run again",
+    )
+
+
+def _describe(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _forward(job: Job, text: _Text, output: int) -> bool:
+    """Forward what can be read now. False at the end."""
+    try:
+        chunk = os.read(output, _CHUNK)
+    except BlockingIOError:
+        return False
+    if whole := text.whole(chunk):
+        job.emit(Output(whole))
+    return bool(chunk)
+
+
+def _read_all(fd: int) -> bytes:
+    os.set_blocking(fd, False)
+    told = b""
+    try:
+        while chunk := os.read(fd, 4096):
+            told += chunk
+    except BlockingIOError:
+        pass
+    return told
+
+
+class _Text:
+    """Holds back a UTF-8 sequence that a chunk cuts in two, so that no reader sees half of it."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def whole(self, chunk: bytes) -> bytes:
+        data = self._held + chunk
+        cut = len(data)
+        for back in range(1, min(3, len(data)) + 1):
+            byte = data[-back]
+            if byte >= 0xC0:  # a sequence starts here; how long it will be is in its first byte
+                needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+                cut = len(data) - back if back < needed else cut
+                break
+            if byte < 0x80:
+                break
+        self._held = data[cut:]
+        return data[:cut]
+
+    def rest(self) -> bytes:
+        rest, self._held = self._held, b""
+        return rest

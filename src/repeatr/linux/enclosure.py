@@ -1,0 +1,254 @@
+"""The enclosure: the user and mount namespace in which a run is prepared and cleaned up.
+
+Repeatr enters it before it unpacks, mounts, runs or packs anything. Inside, an ordinary
+user is root over the ids of their id map: may give files owners, mount overlays, read and
+remove what the process left behind. Everything that is mounted goes with the last
+process, however that dies. Root with the right to mount needs the mount namespace alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..errors import Category, RepeatrError
+from . import calls, capabilities, idmaps
+from .idmaps import Extent, IdMap
+
+
+class Enclosure(NamedTuple):
+    """Where this process is now.
+
+    `own_user_namespace` and `own_mount_namespace` say what it entered; `can_mount` whether
+    filesystems can be mounted here. `note` says why it is not a better place, or is empty.
+    """
+
+    idmap: IdMap
+    own_user_namespace: bool
+    own_mount_namespace: bool = True
+    can_mount: bool = True
+    note: str = ""
+
+
+def enter() -> Enclosure:
+    """Enter the best enclosure that this host allows the caller. Irrevocable.
+
+    The process must have no other threads. Raises RepeatrError (EXECUTOR) with the cause
+    and the remedy where the host allows none.
+    """
+    if os.geteuid() == 0 and capabilities.has("SYS_ADMIN"):
+        try:
+            calls.unshare(calls.CLONE_NEWNS)
+            _keep_mounts_inside()
+        except OSError as problem:
+            return on_host(can_mount=True, note=f"no mount namespace of its own: {problem}")
+        return Enclosure(idmaps.everything(), own_user_namespace=False)
+    try:
+        idmap, note = _enter_mapped()
+        try:
+            calls.unshare(calls.CLONE_NEWNS)
+            _keep_mounts_inside()
+        except OSError as problem:
+            raise _refused(problem) from None
+    except RepeatrError as refused:
+        if os.geteuid() != 0 or _in_own_user_namespace():
+            raise
+        return on_host(can_mount=False, note=refused.message)
+    return Enclosure(idmap, own_user_namespace=True, note=note)
+
+
+def on_host(*, can_mount: bool, note: str = "") -> Enclosure:
+    """The enclosure that is none: root, among the host's own mounts."""
+    return Enclosure(
+        idmaps.everything(),
+        own_user_namespace=False,
+        own_mount_namespace=False,
+        can_mount=can_mount,
+        note=note,
+    )
+
+
+def _enter_mapped() -> tuple[IdMap, str]:
+    idmap, note = _best_map()
+    try:
+        _enter_user_namespace(idmap)
+    except _MapRefused as refused:
+        idmap, note = idmaps.single(), str(refused)
+        _enter_user_namespace(idmap)
+    return idmap, note
+
+
+def _in_own_user_namespace() -> bool:
+    # Root's own ids are mapped whole again, so only the right to mount can tell.
+    return capabilities.has("SYS_ADMIN")
+
+
+def write_maps(pid: int, uids: Iterable[Extent], gids: Iterable[Extent], *, groups: bool) -> None:
+    """Give the new user namespace of the process `pid` its id maps.
+
+    `groups` says whether the processes in it may drop and set supplementary groups; a
+    caller without CAP_SETGID over the parent namespace must say no.
+    """
+    if not groups:
+        _write(pid, "setgroups", "deny")
+    _write(pid, "gid_map", "".join(f"{e.inside} {e.outside} {e.length}\n" for e in gids))
+    _write(pid, "uid_map", "".join(f"{e.inside} {e.outside} {e.length}\n" for e in uids))
+
+
+def _write(pid: int, name: str, text: str) -> None:
+    fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+class _MapRefused(Exception):
+    """newuidmap or newgidmap said no; the text says why."""
+
+
+def _best_map() -> tuple[IdMap, str]:
+    if os.geteuid() == 0 and capabilities.has("SETUID") and capabilities.has("SETGID"):
+        return idmaps.everything(), ""
+    found = idmaps.from_subordinate_ids()
+    if found is None:
+        return idmaps.single(), (
+            "no range of subordinate ids in /etc/subuid and /etc/subgid"
+            " (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER gives one)"
+        )
+    for program in ("newuidmap", "newgidmap"):
+        if shutil.which(program, path=_SYSTEM_PATH) is None:
+            return idmaps.single(), f"no {program} here (apt-get install uidmap brings it)"
+    return found, ""
+
+
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def _enter_user_namespace(idmap: IdMap) -> None:
+    """Make a user namespace with the ids of `idmap`, and move this process into it.
+
+    A child makes the namespace and waits; this process, still outside, has it mapped and
+    then enters. So nothing has changed for this process where the map is refused.
+    """
+    ready_read, ready_write = os.pipe()
+    done_read, done_write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 0
+        try:
+            os.close(ready_read)
+            os.close(done_write)
+            calls.unshare(calls.CLONE_NEWUSER)
+            os.write(ready_write, b"\0")
+            os.read(done_read, 1)
+        except OSError as problem:
+            code = problem.errno or 1
+        os._exit(code)
+    os.close(ready_write)
+    os.close(done_read)
+    try:
+        if not os.read(ready_read, 1):
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            child = 0
+            raise _refused(OSError(code, f"unshare: {os.strerror(code)}"))
+        namespace = os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if idmap.kind == "range":
+                _map_by_helper("newuidmap", child, idmap.uids)
+                _map_by_helper("newgidmap", child, idmap.gids)
+            else:
+                write_maps(child, idmap.uids, idmap.gids, groups=idmap.kind == "root")
+            calls.setns(namespace, calls.CLONE_NEWUSER)
+        except OSError as problem:
+            raise _refused(problem) from None
+        finally:
+            os.close(namespace)
+    finally:
+        os.close(ready_read)
+        os.close(done_write)
+        if child:
+            os.waitpid(child, 0)
+
+
+def _map_by_helper(program: str, pid: int, extents: Iterable[Extent]) -> None:
+    numbers = [str(n) for extent in extents for n in extent]
+    path = shutil.which(program, path=_SYSTEM_PATH) or program
+    done = subprocess.run(
+        [path, str(pid), *numbers], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        why = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+        raise _MapRefused(f"{program} refused the range of subordinate ids: {why}")
+
+
+def _keep_mounts_inside() -> None:
+    # Slave, not private: what the host unmounts goes here too, and is not held busy.
+    calls.mount(None, "/", flags=calls.MS_REC | calls.MS_SLAVE)
+
+
+def _refused(problem: OSError) -> RepeatrError:
+    """The error for a host that allows no enclosure, with the cause read from the host."""
+    cause, remedy = why_no_user_namespace(problem)
+    return RepeatrError(
+        Category.EXECUTOR,
+        f"this host lets {_who()} make no container: {cause}",
+        remedy=remedy,
+        details={"system": str(problem)},
+    )
+
+
+def _who() -> str:
+    return "root" if os.geteuid() == 0 else f"an ordinary user (uid {os.geteuid()})"
+
+
+def why_no_user_namespace(problem: OSError) -> tuple[str, str]:
+    """The cause of a refused user or mount namespace on this host, and the remedy."""
+    for path, refusing, remedy in (
+        (
+            "/proc/sys/kernel/unprivileged_userns_clone",
+            "0",
+            "as root: sysctl -w kernel.unprivileged_userns_clone=1",
+        ),
+        (
+            "/proc/sys/user/max_user_namespaces",
+            "0",
+            "as root: sysctl -w user.max_user_namespaces=65536",
+        ),
+        (
+            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0,"
+            " or an AppArmor profile that allows userns for this Python",
+        ),
+    ):
+        try:
+            with open(path) as setting:
+                if setting.read().strip() == refusing:
+                    name = path.removeprefix("/proc/sys/").replace("/", ".")
+                    return f"{name} is {refusing}", remedy
+        except OSError:
+            continue
+    if problem.errno == errno.ENOSPC:
+        return (
+            "the limit on user namespaces is reached",
+            "as root: sysctl -w user.max_user_namespaces=65536",
+        )
+    if problem.errno in (errno.EPERM, errno.EACCES) and _seccomp_filtered():
+        return (
+            f"a seccomp filter refuses it ({problem})",
+            "start the surrounding container with --security-opt seccomp=unconfined",
+        )
+    return f"the kernel says: {problem}", "run as root, or in a place that allows user namespaces"
+
+
+def _seccomp_filtered() -> bool:
+    try:
+        with open("/proc/self/status", "rb") as status:
+            return any(line.split() == [b"Seccomp:", b"2"] for line in status)
+    except OSError:
+        return False
