@@ -1,0 +1,1 @@
+"""What this machine keeps: unpacked filesets, memos, run records, and the scratch of runs."""
