@@ -1,0 +1,89 @@
+"""Run records: what happened in one run of a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from repeatr.errors import RepeatrError
+from repeatr.model.validation import (
+    as_fields,
+    as_integer,
+    as_map,
+    as_text,
+    as_text_map,
+    key_path,
+    with_field,
+)
+from repeatr.model.wareid import WareID
+
+_FIELDS = ("guid", "time", "formulaID", "exitCode", "results", "hostname", "metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What happened.
+
+    `time` is when the run started, in whole seconds since 1970. `formula_id` is the setup
+    hash of the formula with defaults filled in. `results` holds the ware of each output by
+    its path. `hostname` and `metadata` are for people: nothing may depend on them.
+    """
+
+    guid: str
+    time: int
+    formula_id: str
+    exit_code: int
+    results: Mapping[str, WareID]
+    hostname: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, object]:
+        """The record as it is written: keys in the order of the format, paths sorted."""
+        return {
+            "guid": self.guid,
+            "time": self.time,
+            "formulaID": self.formula_id,
+            "exitCode": self.exit_code,
+            "results": {path: str(ware) for path, ware in sorted(self.results.items())},
+            "hostname": self.hostname,
+            "metadata": dict(sorted(self.metadata.items())),
+        }
+
+    @classmethod
+    def from_json(cls, value: object, where: str = "runRecord") -> RunRecord:
+        """Read a parsed record; `where` is what it is called in errors.
+
+        As tolerant as it can be: fields may be missing or null, in records of the original
+        too. Raises RepeatrError USAGE where a field is of the wrong kind or unknown.
+        """
+        fields = {
+            key: item for key, item in as_fields(value, where, _FIELDS).items() if item is not None
+        }
+
+        def text(key: str) -> str:
+            return as_text(fields.get(key, ""), f"{where}.{key}")
+
+        def integer(key: str) -> int:
+            return as_integer(fields.get(key, 0), f"{where}.{key}")
+
+        return cls(
+            guid=text("guid"),
+            time=integer("time"),
+            formula_id=text("formulaID"),
+            exit_code=integer("exitCode"),
+            results=_results(fields.get("results", {}), f"{where}.results"),
+            hostname=text("hostname"),
+            metadata=as_text_map(fields.get("metadata", {}), f"{where}.metadata"),
+        )
+
+
+def _results(value: object, where: str) -> dict[str, WareID]:
+    results: dict[str, WareID] = {}
+    for path, ware in as_map(value, where).items():
+        place = key_path(where, path)
+        text = as_text(ware, place)
+        try:
+            results[path] = WareID.parse(text)
+        except RepeatrError as error:
+            raise with_field(error, place) from None
+    return results
