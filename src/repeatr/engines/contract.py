@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from ..linux.enclosure import Enclosure
-from ..model.events import Emit
+from repeatr.linux.enclosure import Enclosure
+from repeatr.model.events import Emit
 
 
 class Available(NamedTuple):

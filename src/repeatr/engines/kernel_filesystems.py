@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 
-from ..linux import calls
+from repeatr.linux import calls
 
 #: Where they are mounted, relative to the root.
 MOUNT_POINTS = ("proc", "dev")

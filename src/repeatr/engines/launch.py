@@ -11,7 +11,7 @@ import os
 import signal
 from typing import NamedTuple, NoReturn
 
-from ..linux import calls, capabilities
+from repeatr.linux import calls, capabilities
 
 
 class Process(NamedTuple):

@@ -8,9 +8,9 @@ import signal
 import time
 from typing import Literal
 
-from ..errors import Category, RepeatrError
-from ..model.events import Output
-from .contract import ExecFailure, Exit, Job
+from repeatr.engines.contract import ExecFailure, Exit, Job
+from repeatr.errors import Category, RepeatrError
+from repeatr.model.events import Output
 
 #: How long a process may take to end after it was asked to, in seconds.
 GRACE = 5.0

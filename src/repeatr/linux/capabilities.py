@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Collection
 
-from . import calls
+from repeatr.linux import calls
 
 NUMBERS = {
     "CHOWN": 0,

@@ -15,9 +15,9 @@ import subprocess
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..errors import Category, RepeatrError
-from . import calls, capabilities, idmaps
-from .idmaps import Extent, IdMap
+from repeatr.errors import Category, RepeatrError
+from repeatr.linux import calls, capabilities, idmaps
+from repeatr.linux.idmaps import Extent, IdMap
 
 
 class Enclosure(NamedTuple):

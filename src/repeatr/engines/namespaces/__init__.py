@@ -1,5 +1,5 @@
 """The built-in engine: a container made of Linux namespaces, with no program but this one."""
 
-from .engine import Namespaces
+from repeatr.engines.namespaces.engine import Namespaces
 
 __all__ = ["Namespaces"]

@@ -22,15 +22,15 @@ import struct
 from fcntl import ioctl
 from typing import NoReturn
 
-from ...errors import Category, RepeatrError
-from ...linux import calls
-from ...linux.enclosure import Enclosure, why_no_user_namespace, write_maps
-from ...linux.idmaps import Extent, IdMap
-from .. import supervise
-from ..contract import Available, Exit, Job, Traits, Unavailable
-from ..kernel_filesystems import MOUNT_POINTS, mount_dev, mount_proc
-from ..launch import Process
-from . import init
+from repeatr.engines import supervise
+from repeatr.engines.contract import Available, Exit, Job, Traits, Unavailable
+from repeatr.engines.kernel_filesystems import MOUNT_POINTS, mount_dev, mount_proc
+from repeatr.engines.launch import Process
+from repeatr.engines.namespaces import init
+from repeatr.errors import Category, RepeatrError
+from repeatr.linux import calls
+from repeatr.linux.enclosure import Enclosure, why_no_user_namespace, write_maps
+from repeatr.linux.idmaps import Extent, IdMap
 
 _ALL_BUT_NETWORK = (
     calls.CLONE_NEWUSER

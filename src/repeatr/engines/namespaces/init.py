@@ -9,7 +9,7 @@ import os
 import select
 import signal
 
-from ..launch import Process, become
+from repeatr.engines.launch import Process, become
 
 #: Signals that are passed on to the process's group.
 FORWARDED = (
