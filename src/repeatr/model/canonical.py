@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 from repeatr.model import base58, cbor
@@ -107,10 +106,10 @@ def with_defaults(formula: Formula) -> Formula:
     outputs = formula.outputs
     if outputs is not None:
         outputs = {
-            path: output if output.filters is not None else replace(output, filters=Filters())
+            path: output if output.filters is not None else output._replace(filters=Filters())
             for path, output in outputs.items()
         }
-    return replace(formula, action=_action_with_defaults(formula.action), outputs=outputs)
+    return formula._replace(action=_action_with_defaults(formula.action), outputs=outputs)
 
 
 def _action_with_defaults(action: Action) -> Action:
@@ -118,12 +117,11 @@ def _action_with_defaults(action: Action) -> Action:
     uid = _DEFAULT_ID if info.uid is None else info.uid
     gid = _DEFAULT_ID if info.gid is None else info.gid
     if not action.cradled:
-        return replace(action, cwd=action.cwd or "/", userinfo=replace(info, uid=uid, gid=gid))
+        return action._replace(cwd=action.cwd or "/", userinfo=info._replace(uid=uid, gid=gid))
     username = info.username or ("root" if uid == 0 else "reuser")
     homedir = info.homedir or ("/root" if uid == 0 else f"/home/{username}")
     env = {"HOME": homedir, "USER": username, "PATH": DEFAULT_PATH, **action.env}
-    return replace(
-        action,
+    return action._replace(
         cwd=action.cwd or "/task",
         env=env,
         userinfo=UserInfo(uid=uid, gid=gid, username=username, homedir=homedir),

@@ -26,9 +26,11 @@ FLAT_ID = 1000
 
 _MAX_ID = 2**32 - 1
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
-_SECONDS = re.compile(r"@(0|-?[1-9][0-9]{0,18})", re.ASCII)
-_RFC3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII
+# Compiled where they are used: few formulas have times in them.
+_SECONDS = r"@(0|-?[1-9][0-9]{0,18})"
+_RFC3339 = (
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]+)?"
+    r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
 )
 
 
@@ -209,7 +211,7 @@ def _value(key: str, text: str, usage: Usage, where: str) -> int | str:
 
 
 def _seconds(text: str) -> int | None:
-    if match := _SECONDS.fullmatch(text):
+    if match := re.fullmatch(_SECONDS, text):
         seconds = int(match[1])
         return seconds if -(2**63) <= seconds < 2**63 else None
     return _rfc3339(text)
@@ -217,7 +219,7 @@ def _seconds(text: str) -> int | None:
 
 def _rfc3339(text: str) -> int | None:
     """Seconds since 1970 of an RFC 3339 time, fractions floored; None where it is not one."""
-    match = _RFC3339.fullmatch(text)
+    match = re.fullmatch(_RFC3339, text)
     if not match:
         return None
     year, month, day, hour, minute, second = (int(digits) for digits in match.groups()[:6])

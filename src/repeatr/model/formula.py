@@ -7,7 +7,8 @@ them and fills in defaults, `runnable` says whether they can run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from repeatr.model.filters import Filters
 from repeatr.model.wareid import WareID
@@ -21,9 +22,11 @@ NETWORKS = ("none", "host")
 #: The only value of `Action.cradle`.
 CRADLE_DISABLE = "disable"
 
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+_NO_URLS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class UserInfo:
+
+class UserInfo(NamedTuple):
     """Who the process is. An id is None, a name "" where none was given."""
 
     uid: int | None = None
@@ -32,8 +35,7 @@ class UserInfo:
     homedir: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """The process: what is executed, and how. Empty values were not given.
 
     `policy` is one of `POLICIES`, `network` one of `NETWORKS`, `cradle` is `CRADLE_DISABLE`;
@@ -44,7 +46,7 @@ class Action:
     noop: bool = False
     policy: str = ""
     cwd: str = ""
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = _EMPTY
     userinfo: UserInfo | None = None
     cradle: str = ""
     hostname: str = ""
@@ -56,16 +58,14 @@ class Action:
         return self.cradle != CRADLE_DISABLE
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """How a path is packed. `filters` is None where none were written."""
 
     packtype: str = ""
     filters: Filters | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Formula:
+class Formula(NamedTuple):
     """Inputs, action, outputs. A map is None where it was absent, which hashes unlike {}."""
 
     inputs: Mapping[str, WareID] | None = None
@@ -73,16 +73,14 @@ class Formula:
     outputs: Mapping[str, Output] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """Where to fetch inputs and save outputs, by path. Never part of a formula's hash."""
 
-    fetch_urls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    save_urls: Mapping[str, str] = field(default_factory=dict)
+    fetch_urls: Mapping[str, tuple[str, ...]] = _NO_URLS
+    save_urls: Mapping[str, str] = _EMPTY
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """What a formula file holds."""
 
     formula: Formula

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
-from repeatr.errors import RepeatrError
+from repeatr.errors import Category, RepeatrError
 from repeatr.model.validation import (
     as_fields,
     as_integer,
@@ -18,10 +19,11 @@ from repeatr.model.validation import (
 from repeatr.model.wareid import WareID
 
 _FIELDS = ("guid", "time", "formulaID", "exitCode", "results", "hostname", "metadata")
+_REQUIRED = ("guid", "time", "formulaID", "exitCode", "results")
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+class RunRecord(NamedTuple):
     """What happened.
 
     `time` is when the run started, in whole seconds since 1970. `formula_id` is the setup
@@ -35,7 +37,7 @@ class RunRecord:
     exit_code: int
     results: Mapping[str, WareID]
     hostname: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = _NO_METADATA
 
     def to_json(self) -> dict[str, object]:
         """The record as it is written: keys in the order of the format, paths sorted."""
@@ -53,18 +55,21 @@ class RunRecord:
     def from_json(cls, value: object, where: str = "runRecord") -> RunRecord:
         """Read a parsed record; `where` is what it is called in errors.
 
-        As tolerant as it can be: fields may be missing or null, in records of the original
-        too. Raises RepeatrError USAGE where a field is of the wrong kind or unknown.
+        `hostname` and `metadata` may be missing, and `results` may be null, as in records
+        of the original. Raises RepeatrError USAGE where a field is missing, unknown or of the
+        wrong kind.
         """
-        fields = {
-            key: item for key, item in as_fields(value, where, _FIELDS).items() if item is not None
-        }
+        fields = as_fields(value, where, _FIELDS)
+        for key in _REQUIRED:
+            if key not in fields:
+                raise RepeatrError(Category.USAGE, f"{where}.{key}: missing")
+        fields = {key: item for key, item in fields.items() if item is not None}
 
         def text(key: str) -> str:
-            return as_text(fields.get(key, ""), f"{where}.{key}")
+            return as_text(fields.get(key, "" if key == "hostname" else None), f"{where}.{key}")
 
         def integer(key: str) -> int:
-            return as_integer(fields.get(key, 0), f"{where}.{key}")
+            return as_integer(fields.get(key), f"{where}.{key}")
 
         return cls(
             guid=text("guid"),

@@ -24,7 +24,7 @@ _PACKTYPE = re.compile(r"[a-z][a-z0-9_+.-]{0,31}", re.ASCII)
 # URL gives a meaning to may be in one: no "/", no leading ".", no "%", no control characters.
 _HASH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}|-", re.ASCII)
 _BASE58_PACKTYPES = frozenset({"tar", "zip", "tree"})
-_GIT_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
+_GIT_HASH = r"[0-9a-f]{40}|[0-9a-f]{64}"
 
 
 class WareID(NamedTuple):
@@ -103,7 +103,7 @@ class WareID(NamedTuple):
                     f"no {self.packtype} ware can have this id: its hash is of 48 bytes in "
                     f"base58 (about 66 characters), this one is of {length}"
                 )
-        elif self.packtype == "git" and not _GIT_HASH.fullmatch(self.hash):
+        elif self.packtype == "git" and not re.fullmatch(_GIT_HASH, self.hash):
             return "no git ware can have this id: its hash is a whole commit id in hex"
         return ""
 
