@@ -37,15 +37,14 @@ class FileWarehouse:
         except FileNotFoundError:
             self._check_place()
             raise absent(ware, self.url, f"{path} does not exist") from None
-        except OSError as error:
-            raise _unavailable(self.url, error) from error
-        if stat.S_ISDIR(os.fstat(source.fileno()).st_mode):
-            source.close()
+        except IsADirectoryError:
             raise RepeatrError(
                 Category.WAREHOUSE_UNAVAILABLE,
                 f"{self.url} should be a ware in a file, but {path} is a directory",
                 remedy=f"for a directory laid out by hash write ca+file://{self._path}",
-            )
+            ) from None
+        except OSError as error:
+            raise _unavailable(self.url, error) from error
         return io.BufferedReader(source, _READ_AHEAD)
 
     def save(self) -> FileWriter:
@@ -156,8 +155,7 @@ class _Source(io.FileIO):
     """A file whose read errors are a warehouse's."""
 
     def __init__(self, path: str, url: str) -> None:
-        # Not open(): FileIO itself refuses directories with a message of its own.
-        super().__init__(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb")
+        super().__init__(path, "rb")
         self._url = url
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
