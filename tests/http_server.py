@@ -96,13 +96,17 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that hang up early are part of the game."""
+
+
 @contextmanager
 def serving(root: Path, address: str = "127.0.0.1") -> Iterator[tuple[str, Behaviour]]:
     """A server of the files below `root`: its URL (without a path) and its behaviour."""
     behaviour = Behaviour(root)
     handler = type("Handler", (_Handler,), {"behaviour": behaviour})
-    server = ThreadingHTTPServer((address, 0), handler)
-    server.daemon_threads = True
+    server = _Server((address, 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -125,3 +125,15 @@ def _is_named(fd: int, path: Path) -> bool:
         return False
     opened = os.fstat(fd)
     return (named.st_ino, named.st_dev) == (opened.st_ino, opened.st_dev)
+
+
+def sweep_locks(directory: Path) -> None:
+    """Remove the lock files in a directory that nobody holds: their owners were killed."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return
+    for name in names:
+        lock = try_lock(directory / name)
+        if lock is not None:
+            lock.release()

@@ -33,6 +33,9 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
+# Inside the class, `list` is the method.
+_RunRecords = list[RunRecord]
+
 
 class Records:
     """The run records in a store. A context manager that owns the database connection.
@@ -65,13 +68,12 @@ class Records:
         text = json.dumps(record.to_json(), ensure_ascii=False, separators=(",", ":"))
         row = (record.guid, record.time, record.formula_id, record.exit_code, text)
         try:
-            database = self._writable()
-            with database:
-                database.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)", row)
+            statement = "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)"
+            self._writable().execute(statement, row)
         except (sqlite3.Error, OSError) as error:
             self._fail("cannot be written", error)
 
-    def list(self, limit: int, formula_id: str | None = None) -> list[RunRecord]:
+    def list(self, limit: int, formula_id: str | None = None) -> _RunRecords:
         """The newest records first, at most `limit`; of one formula where that is given."""
         where, values = ("WHERE formula_id = ?", (formula_id,)) if formula_id else ("", ())
         return self._select(f"{where} ORDER BY time DESC, guid DESC LIMIT ?", (*values, limit))
@@ -101,7 +103,7 @@ class Records:
             remedy="write more of the guid",
         )
 
-    def _select(self, rest: str, values: tuple[object, ...]) -> list[RunRecord]:
+    def _select(self, rest: str, values: tuple[object, ...]) -> _RunRecords:
         import sqlite3
 
         try:
@@ -109,21 +111,26 @@ class Records:
             if database is None:
                 return []
             rows = database.execute(f"SELECT record FROM runs {rest}", values).fetchall()
-        except (sqlite3.Error, OSError) as error:
+            return [RunRecord.from_json(json.loads(text)) for (text,) in rows]
+        except (sqlite3.Error, OSError, ValueError) as error:
             self._fail("cannot be read", error)
-        return [RunRecord.from_json(json.loads(text)) for (text,) in rows]
 
     def _writable(self) -> sqlite3.Connection:
         if self._database is None:
             import sqlite3
 
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
-            # Readers and one writer at once. On filesystems that cannot, it stays as it was.
-            self._database.execute("PRAGMA journal_mode = WAL")
-            # A power cut may take the last records, never the database.
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            _migrate(self._database, self._path)
+            database = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
+            try:
+                # Readers and one writer at once. On filesystems that cannot, it stays as it was.
+                database.execute("PRAGMA journal_mode = WAL")
+                # A power cut may take the last records, never the database.
+                database.execute("PRAGMA synchronous = NORMAL")
+                _migrate(database, self._path)
+            except BaseException:
+                database.close()
+                raise
+            self._database = database
         return self._database
 
     def _readable(self) -> sqlite3.Connection | None:
