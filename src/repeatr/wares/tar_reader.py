@@ -261,6 +261,8 @@ def _sparse_content(source: ByteSource, sparse: SparseFile) -> Content:
 
 
 def _tell_where(error: RepeatrError, name: bytes) -> NoReturn:
+    if shown(name) in error.message:
+        raise error
     raise RepeatrError(
         error.category, f"{error.message} (in the entry {shown(name)!r})", remedy=error.remedy
     ) from None
