@@ -1,0 +1,1 @@
+"""Inputs become a root filesystem here; and what a process left of it becomes outputs."""

@@ -1,0 +1,84 @@
+"""Placing a fileset by copying it: where no overlay can be mounted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from repeatr.assembly.layers import Layer, Seen, given, identity
+from repeatr.fileset.dirfds import DirFds
+from repeatr.fileset.entry import FILE, Entry
+from repeatr.fileset.manifest import Manifest
+from repeatr.fileset.place import Placer
+from repeatr.linux.idmaps import IdMap
+
+_PIECE = 1 << 20
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def copy_tree(manifest: Manifest, source: os.PathLike[str], target_fd: int, idmap: IdMap) -> None:
+    """Copy the fileset unpacked at the directory `source` into the empty directory `target_fd`."""
+    source_fd = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with (
+            DirFds(source_fd) as directories,
+            Placer(target_fd, faithful=False, chown=given(idmap)) as placer,
+        ):
+            for entry in manifest:
+                if entry.kind == FILE:
+                    parent, _, name = entry.path.rpartition(b"/")
+                    fd = os.open(name, _READ, dir_fd=directories.get(parent))
+                    try:
+                        placer.place(entry, _pieces(fd))
+                    finally:
+                        os.close(fd)
+                else:
+                    placer.place(entry)
+    finally:
+        os.close(source_fd)
+
+
+def copy_file(
+    entry: Entry, source: os.PathLike[str], parent_fd: int, name: bytes, idmap: IdMap
+) -> None:
+    """Copy a fileset whose root is a file to `name` in the directory `parent_fd`."""
+    fd = os.open(source, _READ)
+    try:
+        with Placer(parent_fd, faithful=False, chown=given(idmap)) as placer:
+            placer.place(entry._replace(path=name), _pieces(fd))
+    finally:
+        os.close(fd)
+
+
+def _pieces(fd: int) -> Iterator[bytes]:
+    while piece := os.read(fd, _PIECE):
+        yield piece
+
+
+def remember(layer: Layer, root_fd: int, nested: frozenset[bytes]) -> None:
+    """Note in `layer` what each entry of its copy is now, so that changes will show.
+
+    `root_fd` is the root of the layer. `nested` are the paths in it where other layers
+    begin, which are not looked into.
+    """
+    layer.seen = {path: seen for path, seen, _entry in walk(root_fd, nested)}
+
+
+def walk(root_fd: int, nested: frozenset[bytes]) -> Iterator[tuple[bytes, Seen, os.stat_result]]:
+    """Every entry below `root_fd`, parents first, with its identity and lstat."""
+    status = os.fstat(root_fd)
+    yield b"", identity(status), status
+    with DirFds(root_fd) as directories:
+        todo = [b""]
+        while todo:
+            directory = todo.pop()
+            prefix = directory + b"/" if directory else b""
+            with os.scandir(directories.get(directory)) as found:
+                for item in found:
+                    path = prefix + os.fsencode(item.name)
+                    if path in nested:
+                        continue
+                    status = item.stat(follow_symlinks=False)
+                    yield path, identity(status), status
+                    if item.is_dir(follow_symlinks=False):
+                        todo.append(path)
