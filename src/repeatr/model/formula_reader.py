@@ -19,6 +19,7 @@ from repeatr.model.validation import (
     as_text_list,
     as_text_map,
     key_path,
+    refuse,
     with_field,
 )
 from repeatr.model.wareid import WareID
@@ -46,6 +47,8 @@ def read_document(value: object, warnings: list[str]) -> Document:
 
     Appends to `warnings`. Raises RepeatrError USAGE naming the field that is wrong.
     """
+    if not isinstance(value, dict):
+        refuse("", "a map", value, 'a formula looks like {"inputs": {...}, "action": {...}}')
     fields = as_map(value, "")
     if any(key in fields for key in _FORMULA_FIELDS):
         return Document(formula=read_formula(value, "", warnings))

@@ -18,7 +18,8 @@ from repeatr.model.json_text import MAX_DEPTH, Parsed
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 # Possessive, because backtracking into an unclosed string would take forever.
-_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+"')
+_TEXT = r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+'
+_STRING = re.compile(_TEXT + '"')
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORDS = {"null": None, "true": True, "false": False}
@@ -134,9 +135,9 @@ class _Parser:
 
     def _fail_in_string(self) -> NoReturn:
         start = self._at
-        self._at += 1
-        while (character := self._peek()) and character >= " " and character != "\\":
-            self._at += 1
+        match = re.compile(_TEXT).match(self._text, start)
+        self._at = match.end() if match else start
+        character = self._peek()
         if not character or character in "\r\n":
             self._at = start
             self._fail(

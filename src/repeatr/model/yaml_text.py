@@ -116,7 +116,7 @@ class _Builder:
         if len(self._open) >= MAX_DEPTH:
             self._fail(event, f"more than {MAX_DEPTH} lists and maps inside each other")
         if self._open and isinstance(self._open[-1].container, dict) and self._open[-1].key is None:
-            self._fail(event, "a key must be text")
+            self._fail(event, "a key must be text", "quote it")
         self._open.append(_Open(container, event.anchor))
 
     def _add(self, event: Any, value: object, size: int, anchor: str | None) -> None:
