@@ -6,6 +6,7 @@ which takes a little more and tells what is wrong with the rest.
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import NamedTuple, NoReturn
 
@@ -60,8 +61,9 @@ def decode_text(data: bytes, name: str) -> Parsed:
             remedy="give the path of a JSON or YAML file in UTF-8",
         )
     warnings: list[str] = []
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError as error:
         if data.decode(errors="replace").count("\ufffd") > _MAX_BAD_BYTES:
             raise RepeatrError(
@@ -81,9 +83,9 @@ def decode_text(data: bytes, name: str) -> Parsed:
 
 def _decode_each_bad_byte(data: bytes) -> str:
     # Python replaces a truncated sequence by one U+FFFD, Go each of its bytes by one: the
-    # number of them is hashed. A mark at the start is no part of the text either way.
+    # number of them is hashed.
     parts = []
-    position = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    position = 0
     while True:
         try:
             parts.append(data[position:].decode())

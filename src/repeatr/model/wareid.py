@@ -47,17 +47,18 @@ class WareID(NamedTuple):
         Raises RepeatrError USAGE.
         """
         packtype, colon, digest = text.partition(":")
+        if packtype == MOUNT:
+            raise RepeatrError(
+                Category.USAGE,
+                f"{shortened(text)} is not a ware, but a path of the host",
+                remedy="a mount is only possible as an input of a formula",
+            )
         if not colon or not _PACKTYPE.fullmatch(packtype) or not _HASH.fullmatch(digest):
             raise RepeatrError(
                 Category.USAGE,
                 f"malformed WareID {shortened(text)}: expected PACKTYPE:HASH",
                 remedy="a WareID looks like tar:6q7G4hWr283FpTa5Lf8heVqw9t97b5VoMU6AGszuBYAz9"
                 "EzQdeHVFAou7c4W9vFcQ6",
-            )
-        if packtype == MOUNT:
-            raise RepeatrError(
-                Category.USAGE,
-                f"{shortened(text)} is not a ware: a mount is only possible as a formula's input",
             )
         return cls(packtype, digest)
 
@@ -125,6 +126,7 @@ def split_mount(ware: WareID) -> HostMount:
         raise RepeatrError(
             Category.USAGE,
             f"malformed mount {shortened(str(ware))}: expected mount:ro:/PATH or mount:rw:/PATH",
+            remedy="ro is read-only, rw writable; the path is the host's, and absolute",
         )
     return HostMount(writable=mode == "rw", path=path)
 
