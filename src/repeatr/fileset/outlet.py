@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha384
+from io import FileIO
 from types import TracebackType
 from typing import Self
 
@@ -95,7 +96,11 @@ class Reading:
                     yield entry, b""
                 elif entry[7] <= SMALL_FILE:
                     if task is None:
-                        content, digest = _read_small(entry, _open(entry, self._open_file))
+                        fd = _open(entry, self._open_file)
+                        try:
+                            content, digest = _read_small(entry, fd)
+                        finally:
+                            os.close(fd)
                     else:
                         content, digest = task.result()
                     entry = _digested(entry, digest)
@@ -144,8 +149,6 @@ def digest_all(
     Files that have a digest are not read. Raises as `read_out` does.
     """
     result = list(entries)
-    buffer = bytearray(WORTH_A_THREAD)
-    view = memoryview(buffer)
     running: deque[tuple[int, Task[bytes]]] = deque()
     with Workers(workers) as threads:
         for position, entry in enumerate(result):
@@ -154,13 +157,9 @@ def digest_all(
             fd = _open(entry, open_file)
             if entry[7] < WORTH_A_THREAD:
                 try:
-                    # One byte more than there should be, to see whether there is more.
-                    count = os.readv(fd, (view[: entry[7] + 1],))
+                    result[position] = _with_digest(entry, _read_small(entry, fd)[1])
                 finally:
                     os.close(fd)
-                if count != entry[7]:
-                    raise _changed_size(entry, count)
-                result[position] = _with_digest(entry, sha384(view[:count]).digest())
             else:
                 if len(running) >= 4 * _AHEAD:
                     _finish_oldest(result, running)
@@ -180,7 +179,7 @@ class _HashFile:
 
     def __init__(self, entry: Entry, fd: int) -> None:
         self._entry = entry
-        self._file = os.fdopen(fd, "rb", buffering=0)
+        self._file = _owned(entry, fd)
 
     def __call__(self) -> bytes:
         entry = self._entry
@@ -224,11 +223,20 @@ class _ReadFile:
 
     def __init__(self, entry: Entry, fd: int) -> None:
         self._entry = entry
-        self._file = os.fdopen(fd, "rb", buffering=0)
+        self._file = _owned(entry, fd)
 
     def __call__(self) -> tuple[bytes, bytes]:
         with self._file as file:
-            return _read_small(self._entry, os.dup(file.fileno()))
+            return _read_small(self._entry, file.fileno())
+
+
+def _owned(entry: Entry, fd: int) -> FileIO:
+    """A file object that owns `fd`, so that the descriptor goes where the object goes."""
+    try:
+        return FileIO(fd, "rb")
+    except OSError as error:  # it is a directory
+        os.close(fd)
+        raise inoperable(entry.path, "read", error) from None
 
 
 def _open(entry: Entry, open_file: OpenFile) -> int:
@@ -241,14 +249,13 @@ def _open(entry: Entry, open_file: OpenFile) -> int:
 def _read_small(entry: Entry, fd: int) -> tuple[bytes, bytes]:
     size = entry[7]
     try:
+        # One byte more than there should be, to see whether there is more.
         content = os.read(fd, size + 1)
         # A regular file gives less only at its end, other things whenever they like.
         while len(content) < size and (more := os.read(fd, size + 1 - len(content))):
             content += more
     except OSError as error:
         raise inoperable(entry.path, "read", error) from None
-    finally:
-        os.close(fd)
     if len(content) != size:
         raise _changed_size(entry, len(content))
     return content, sha384(content).digest()
