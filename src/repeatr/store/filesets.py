@@ -7,6 +7,7 @@ written to again; so finding one needs no lock.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from repeatr.errors import Category, RepeatrError
-from repeatr.model.events import Emit, ignore
+from repeatr.model.events import Emit, Level, Log, ignore
 from repeatr.model.filters import FOLLOW_ALL, Filters
 from repeatr.model.wareid import WareID
 from repeatr.store.home import FILESETS, LOCKS, RUNS, STAGING, VARIABLE, open_for_writing
 from repeatr.store.locks import Lock, sweep_locks
 from repeatr.store.scratch import Scratch, make_private, sweep
+from repeatr.store.settling import is_whole, mark_unsettled
 
 if TYPE_CHECKING:
     from repeatr.fileset.manifest import Manifest
@@ -112,8 +114,17 @@ class Store:
             waiting=f"waiting for another process to unpack {ware}",
             emit=tell,
         )
-        with lock:
-            return self._find(key, ware) or self._unpack(key, ware, sources, filters, tell)
+        try:
+            with lock:
+                return self._find(key, ware) or self._unpack(key, ware, sources, filters, tell)
+        except OSError as error:
+            raise self._disk_problem(ware, error.strerror or str(error)) from error
+        except RepeatrError as error:
+            # Placing in the store fails for reasons of the store's disk only: what this
+            # user may not make is left out there.
+            if error.category in (Category.INOPERABLE_PATH, Category.STORE):
+                raise self._disk_problem(ware, error.message) from error
+            raise
 
     def find(self, ware: WareID, filters: Filters = FOLLOW_ALL) -> StoredFileset | None:
         """The unpacked fileset, if it is here already."""
@@ -156,10 +167,10 @@ class Store:
             os.utime(path)  # when it was last used, for collecting garbage
         except OSError as error:
             # There, but not ours to touch: it can still be read.
-            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and path.is_dir():
-                return StoredFileset(path, key, ware)
-            return None
-        return StoredFileset(path, key, ware)
+            unwritable = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+            if not (unwritable and os.access(path / _MANIFEST, os.R_OK)):
+                return None
+        return StoredFileset(path, key, ware) if is_whole(path) else None
 
     def _unpack(
         self, key: str, ware: WareID, sources: Sequence[str], filters: Filters, emit: Emit
@@ -174,24 +185,14 @@ class Store:
                 manifest = _project(ware, stream, whole, filters, emit)
                 target = self.home / FILESETS / key
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                try:
-                    os.rename(whole, target)
-                except OSError as error:
-                    # Somebody was faster, without our lock: equal, so theirs will do.
-                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                        raise
+                # What is there was found wanting; it goes with the scratch directory.
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(target, scratch.path / "damaged")
+                    emit(Log(Level.WARN, f"{ware} in the store was damaged; it is unpacked anew"))
+                os.rename(whole, target)
                 return manifest
 
-        try:
-            manifest = fetch(ware, sources, consume, emit)
-        except OSError as error:
-            raise self._disk_problem(ware, error.strerror or str(error)) from error
-        except RepeatrError as error:
-            # Placing in the store fails for reasons of the store's disk only: what this
-            # user may not make is left out there.
-            if error.category is Category.INOPERABLE_PATH:
-                raise self._disk_problem(ware, error.message) from error
-            raise
+        manifest = fetch(ware, sources, consume, emit)
         return StoredFileset(self.home / FILESETS / key, key, ware, manifest)
 
     def _disk_problem(self, ware: WareID, why: str) -> RepeatrError:
@@ -216,6 +217,7 @@ def _project(
         write_manifest(manifest, file)
         file.flush()
         os.fsync(file.fileno())
+    mark_unsettled(directory)
     return manifest
 
 
