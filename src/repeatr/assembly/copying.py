@@ -9,6 +9,7 @@ from repeatr.assembly.layers import Layer, Seen, given, identity
 from repeatr.fileset.dirfds import DirFds
 from repeatr.fileset.entry import FILE, Entry
 from repeatr.fileset.manifest import Manifest
+from repeatr.fileset.outlet import OpenFile
 from repeatr.fileset.place import Placer
 from repeatr.linux.idmaps import IdMap
 
@@ -82,3 +83,17 @@ def walk(root_fd: int, nested: frozenset[bytes]) -> Iterator[tuple[bytes, Seen, 
                     yield path, identity(status), status
                     if item.is_dir(follow_symlinks=False):
                         todo.append(path)
+
+
+def copy_out(manifest: Manifest, open_file: OpenFile, target: os.PathLike[str]) -> None:
+    """Copy a fileset to the new directory `target`, every entry owned by the caller."""
+    with Placer(target, faithful=False, chown=lambda _uid, _gid: None) as placer:
+        for entry in manifest:
+            if entry.kind == FILE:
+                fd = open_file(entry)
+                try:
+                    placer.place(entry, _pieces(fd))
+                finally:
+                    os.close(fd)
+            else:
+                placer.place(entry)

@@ -50,13 +50,15 @@ class Job(NamedTuple):
     """A process to run in a root.
 
     `root` is a directory whose tree is complete, mounts included; the engine adds kernel
-    filesystems at its `mount_points`. `capabilities` are the names that the policy allows
+    filesystems at its `mount_points`. `program` is what is executed, a path in the root, and
+    `argv` what it is told, its own name first. `capabilities` are the names that the policy allows
     (None: all that the engine can give). `network` is "none" or "host". `deadline` is a
     `time.monotonic` time after which the process is stopped. `stop` answers the number of
     a signal that was asked for meanwhile, or 0; `stop_fd` becomes readable when there is one.
     """
 
     root: Path
+    program: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: str

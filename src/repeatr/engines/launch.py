@@ -11,12 +11,14 @@ import os
 import signal
 from typing import NamedTuple, NoReturn
 
+from repeatr.engines.contract import Job
 from repeatr.linux import calls, capabilities
 
 
 class Process(NamedTuple):
     """What is to be executed, as whom, and the file descriptor of its output."""
 
+    program: str
     argv: tuple[str, ...]
     env: dict[bytes, bytes]
     cwd: str
@@ -24,6 +26,12 @@ class Process(NamedTuple):
     gid: int
     capabilities: frozenset[str] | None
     output: int
+
+
+def process_of(job: Job, output: int) -> Process:
+    """The process of a job, with `output` as its stdout and stderr."""
+    env = {os.fsencode(name): os.fsencode(value) for name, value in job.env.items()}
+    return Process(job.program, job.argv, env, job.cwd, job.uid, job.gid, job.capabilities, output)
 
 
 def become(process: Process, report: int) -> NoReturn:
@@ -49,7 +57,7 @@ def become(process: Process, report: int) -> NoReturn:
         step = "cwd"
         os.chdir(process.cwd)
         step = "exec"
-        os.execve(process.argv[0], process.argv, process.env)
+        os.execve(process.program, process.argv, process.env)
     except OSError as problem:
         os.write(report, b"exec %s %d\n" % (step.encode(), problem.errno or 0))
     except BaseException as problem:  # a forked child must never return into its parent's code

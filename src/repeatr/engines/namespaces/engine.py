@@ -24,8 +24,9 @@ from typing import NoReturn
 
 from repeatr.engines import supervise
 from repeatr.engines.contract import Available, Exit, Job, Traits, Unavailable
+from repeatr.engines.descriptors import Pipes, keep_only
 from repeatr.engines.kernel_filesystems import MOUNT_POINTS, mount_dev, mount_proc
-from repeatr.engines.launch import Process
+from repeatr.engines.launch import process_of
 from repeatr.engines.namespaces import init
 from repeatr.errors import Category, RepeatrError
 from repeatr.linux import calls
@@ -110,7 +111,7 @@ class Namespaces:
     def execute(self, job: Job) -> Exit:
         """See `contract.Engine.execute`."""
         flags = _ALL_BUT_NETWORK | (calls.CLONE_NEWNET if job.network == "none" else 0)
-        with _Pipes() as pipes:
+        with Pipes() as pipes:
             try:
                 pid = calls.clone(flags)
             except OSError as problem:
@@ -137,33 +138,6 @@ class Namespaces:
 def owners(idmap: IdMap) -> str:
     """The trait `owners`: `all` where files have owners, `single` where one id owns everything."""
     return "single" if idmap.kind == "single" else "all"
-
-
-class _Pipes:
-    """The pipes between Repeatr and a container.
-
-    output: what the process prints. report: how it ended. life: a first byte when the maps
-    are written, and end of file when Repeatr is gone.
-    """
-
-    def __enter__(self) -> _Pipes:
-        self.output_read, self.output_write = os.pipe()
-        self.report_read, self.report_write = os.pipe()
-        self.life_read, self.life_write = os.pipe()
-        self._open = {
-            self.output_read, self.output_write, self.report_read, self.report_write,
-            self.life_read, self.life_write,
-        }  # fmt: skip
-        return self
-
-    def close_inside_ends(self) -> None:
-        for fd in (self.output_write, self.report_write, self.life_read):
-            os.close(fd)
-            self._open.discard(fd)
-
-    def __exit__(self, *_error: object) -> None:
-        for fd in self._open:
-            os.close(fd)
 
 
 def _may_set_groups(enclosure: Enclosure) -> bool:
@@ -193,7 +167,7 @@ def _probe_inside(go: int) -> NoReturn:
         os._exit(code)
 
 
-def _container(job: Job, pipes: _Pipes) -> NoReturn:
+def _container(job: Job, pipes: Pipes) -> NoReturn:
     """Pid 1 of the container, from its first instruction to its last."""
     code = 1
     report = pipes.report_write
@@ -203,7 +177,7 @@ def _container(job: Job, pipes: _Pipes) -> NoReturn:
         os.close(pipes.life_write)
         if not os.read(pipes.life_read, 1):
             os._exit(1)
-        report, output, life = _keep_only(pipes.report_write, pipes.output_write, pipes.life_read)
+        report, output, life = keep_only(pipes.report_write, pipes.output_write, pipes.life_read)
         os.umask(0o022)
         os.setsid()
         calls.set_hostname(job.hostname)
@@ -214,34 +188,13 @@ def _container(job: Job, pipes: _Pipes) -> NoReturn:
         calls.forget_command_line(b"init")
         # Not dumpable: the process, even where it has the same user id, can't look into us.
         calls.prctl(calls.PR_SET_DUMPABLE, 0)
-        process = Process(
-            job.argv,
-            {os.fsencode(k): os.fsencode(v) for k, v in job.env.items()},
-            job.cwd,
-            job.uid,
-            job.gid,
-            job.capabilities,
-            output,
-        )
+        process = process_of(job, output)
         init.run(process, report, life)
         code = 0
     except BaseException as problem:  # must not unwind into the code that forked us
         os.write(report, b"fail %s\n" % str(problem).encode()[:400].replace(b"\n", b" "))
     finally:
         os._exit(code)
-
-
-def _keep_only(*fds: int) -> tuple[int, ...]:
-    """Close every descriptor but `fds`, which move to 3 and up; 0 to 2 become /dev/null."""
-    high = [os.dup(fd) for fd in fds]  # above all that is wanted below, whatever the numbers
-    null = os.open("/dev/null", os.O_RDWR)
-    base = max(high) + 16
-    moved = [os.dup2(fd, base + n, inheritable=False) for n, fd in enumerate(high)]
-    for n in range(3):
-        os.dup2(null, n)
-    kept = tuple(os.dup2(fd, 3 + n, inheritable=False) for n, fd in enumerate(moved))
-    os.closerange(3 + len(fds), 2**31 - 1)
-    return kept
 
 
 def _loopback_up() -> None:
