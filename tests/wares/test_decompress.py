@@ -9,7 +9,7 @@ import lzma
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import zstandard
@@ -174,25 +174,26 @@ def test_a_full_disk_is_told() -> None:
         def write(self, data: object) -> int:
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(RepeatrError, match="No space left") as caught:
-        with Compressed(Full(), "plain") as compressed:
-            for _ in range(100):
-                compressed.write(NOISE)
+    with (
+        pytest.raises(RepeatrError, match="No space left") as caught,
+        Compressed(Full(), "plain") as compressed,
+    ):
+        for _ in range(100):
+            compressed.write(NOISE)
     assert caught.value.category is Category.WAREHOUSE_UNWRITABLE
 
 
 def test_an_abandoned_writer_leaves_no_thread() -> None:
-    with pytest.raises(ZeroDivisionError):
-        with Compressed(io.BytesIO(), "gzip") as compressed:
-            compressed.write(NOISE)
-            raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), Compressed(io.BytesIO(), "gzip") as compressed:
+        compressed.write(NOISE)
+        raise ZeroDivisionError
     assert not any(thread.name == "write-behind" for thread in threading.enumerate())
 
 
 def test_read_ahead_is_bounded_and_stops() -> None:
     taken = 0
 
-    def pieces():  # type: ignore[no-untyped-def]
+    def pieces() -> Iterator[bytes]:
         nonlocal taken
         while True:
             taken += 1

@@ -103,7 +103,9 @@ def test_times(text: bytes, time: tuple[int, int]) -> None:
     assert pax_time(text_of_time(*time)) == time
 
 
-@pytest.mark.parametrize("value", [b"", b"x", b"1.x", b".5", b"1e3", b"99999999999999999999", b"+1"])
+@pytest.mark.parametrize(
+    "value", [b"", b"x", b"1.x", b".5", b"1e3", b"99999999999999999999", b"+1"]
+)
 def test_bad_times(value: bytes) -> None:
     with pytest.raises(RepeatrError):
         pax_time(value)
@@ -399,7 +401,7 @@ def test_large_files_are_streams_which_may_be_left_unread() -> None:
             seen.append(entry.path)
             if entry.path == b"big":
                 assert not isinstance(content, bytes | None)
-                list(itertools.islice(content, take))  # type: ignore[arg-type]
+                list(itertools.islice(content, take))
         assert seen == [b"big", b"small"]
     assert contents(data)[0][1] == big
     with pytest.raises(RepeatrError, match="ends in the middle"):
@@ -447,9 +449,7 @@ def sparse_s(parts: list[tuple[int, int]], size: int, data: bytes) -> bytes:
     fields = [b"%011o\0%011o\0" % part for part in parts]
     extensions = [fields[start : start + 21] for start in range(4, len(fields), 21)]
     tail = bytes(41) + b"".join(fields[:4]).ljust(96, b"\0") + bytes([bool(extensions)])
-    blocks = header(
-        b"s", flag=b"S", magic=GNU, size=len(data), tail=tail + b"%011o\0" % size
-    )
+    blocks = header(b"s", flag=b"S", magic=GNU, size=len(data), tail=tail + b"%011o\0" % size)
     for number_, extension in enumerate(extensions):
         more = number_ + 1 < len(extensions)
         blocks += (b"".join(extension).ljust(504, b"\0") + bytes([more])).ljust(512, b"\0")

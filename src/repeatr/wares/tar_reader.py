@@ -62,6 +62,9 @@ _KINDS = {
     b"S": FILE,
 }
 
+_DEVICES = (CHARACTER, BLOCK)
+_ROOT_KINDS = (DIRECTORY, FILE)
+
 _XATTR = b"SCHILY.xattr."
 _NO_RECORDS = Records({})
 
@@ -165,10 +168,12 @@ def read_tar(
                     name = sparse.name or name
             path = _path(name)
             device = (0, 0)
-            if kind == CHARACTER or kind == BLOCK:
+            if kind in _DEVICES:
                 device = _device(magic, major, minor)
             elif kind == SYMLINK and not link:
                 raise corrupt("a symlink that points to nothing")
+            if not path and kind not in _ROOT_KINDS:
+                raise corrupt("the root of a fileset has to be a directory or a file")
             permissions = number(mode) & 0o7777
         except RepeatrError as error:
             _tell_where(error, name)

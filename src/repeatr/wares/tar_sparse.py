@@ -88,10 +88,7 @@ def from_records(records: Records, source: ByteSource, stored: int) -> SparseFil
     if version_1:
         numbers, used = _leading_map(source, stored)
         return _checked(name, size, numbers, stored - used)
-    if in_map:
-        numbers = [decimal(part) for part in in_map.split(b",")]
-    else:
-        numbers = list(records.sparse)
+    numbers = [decimal(part) for part in in_map.split(b",")] if in_map else list(records.sparse)
     count = values.get(b"GNU.sparse.numblocks", b"")
     if count and decimal(count) * 2 != len(numbers):
         raise corrupt("the map of a sparse file has not as many parts as it says")

@@ -139,9 +139,7 @@ def tar_header(entry: Entry, *, xattrs: bool = False) -> bytes:
     data = b"".join(records)
     # Some name is needed, for programs that know no PAX and unpack it as a file.
     base = (path.rpartition(b"/")[2] or b".")[: _NAME_LENGTH - 13]
-    extended = _ustar(
-        b"PaxHeaders.0/" + base, 0o644, 0, 0, len(data), 0, b"x", b"", 0, 0, b""
-    )
+    extended = _ustar(b"PaxHeaders.0/" + base, 0o644, 0, 0, len(data), 0, b"x", b"", 0, 0, b"")
     return b"".join((extended, data, bytes(-len(data) % _BLOCK), header))
 
 
