@@ -1,0 +1,10 @@
+"""A first fileset: programs of this host, with what they need to start elsewhere.
+
+`collect` finds it, `make` packs it. What programs load while they run (plug-ins, name
+services, an interpreter's own library of modules) cannot be read from them and is not in it.
+"""
+
+from repeatr.base.collect import collect
+from repeatr.base.make import make, own_warehouse
+
+__all__ = ["collect", "make", "own_warehouse"]

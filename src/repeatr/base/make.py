@@ -1,0 +1,53 @@
+"""A base as a ware in a warehouse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from repeatr.base.collect import collect
+from repeatr.fileset.entry import Entry
+from repeatr.model.events import Emit, Level, Log, ignore
+from repeatr.model.wareid import WareID
+from repeatr.store.home import open_for_writing, store_problem
+from repeatr.warehouses.address import warehouse_at
+from repeatr.wares.packing import pack
+
+
+def own_warehouse(home: Path) -> str:
+    """The URL of the warehouse in the store at `home`, which is made where it is missing.
+
+    Raises STORE where it can't be.
+    """
+    open_for_writing(home)
+    path = home / "warehouse"
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise store_problem(home, "cannot be made", error) from error
+    return f"ca+file://{path}"
+
+
+def make(
+    programs: Sequence[str], target: str, *, packtype: str = "tree", emit: Emit = ignore
+) -> WareID:
+    """Pack `programs` with what they need (see `collect`) into the warehouse `target`, a URL.
+
+    Raises as `collect`, `pack` and the warehouse do.
+    """
+    warehouse = warehouse_at(target, emit)
+    warehouse.check_save()
+    found = collect(programs)
+    sources = {entry.path: source for entry, source in found}
+
+    def open_file(entry: Entry) -> int:
+        return os.open(sources[entry.path], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    with warehouse.save() as writer:
+        ware = pack(packtype, [each for each, _ in found], open_file, writer.file, emit=emit).ware
+        writer.commit(ware)
+    size = sum(entry.size for entry, _ in found)
+    facts = (("ware", str(ware)), ("files", str(len(found))), ("bytes", str(size)))
+    emit(Log(Level.INFO, f"base: saved in {warehouse.url}", facts))
+    return ware
