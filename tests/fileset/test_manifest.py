@@ -3,12 +3,14 @@ from __future__ import annotations
 import io
 import random
 import tracemalloc
+from hashlib import sha384
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import trees
 
+import vector_filesets as vectors
 from repeatr.errors import Category, RepeatrError
 from repeatr.fileset.entry import Entry
 from repeatr.fileset.manifest import Manifest
@@ -186,3 +188,23 @@ def test_a_broken_manifest_is_a_bug_not_a_hash() -> None:
     ):
         with pytest.raises(ValueError):
             tree_hash(Manifest(entries), True)
+
+
+@pytest.mark.parametrize(
+    ("change", "wareid"),
+    [
+        # From tar_streams.json: what only archives can say.
+        (
+            {"xattrs": ((b"user.b", b"2"), (b"user.a", b"1"))},
+            "pax_xattr_two",
+        ),
+        ({"mtime": -2, "mtime_ns": 500_000_000}, "pax_subsec_neg"),
+    ],
+)
+def test_tree_hash_of_what_only_archives_say(change: dict[str, object], wareid: str) -> None:
+    streams = {case["name"]: case for case in vectors.load("tar_streams.json")["cases"]}
+    digest = sha384(b"hello\n").digest()
+    entry = Entry(b"a", "f", 0o644, 0, 0, 1262304000, digest=digest)
+    root = Entry(b"", "d", 0o755, 0, 0, 1262304000)
+    manifest = Manifest([root, Entry(*{**entry._asdict(), **change}.values())])
+    assert "tar:" + tree_hash(manifest, False) == streams[wareid]["scan_lossless"]["wareid"]

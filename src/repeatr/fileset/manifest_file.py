@@ -6,6 +6,7 @@ Python turns a column into numbers in one call, and a row only with a call for e
 
 from __future__ import annotations
 
+import gc
 import struct
 import sys
 from array import array
@@ -89,12 +90,18 @@ def read_manifest(file: BinaryIO) -> Manifest:
         raise _damaged(name, f"it is of version {version}, and this program reads {VERSION}")
     if crc32(memoryview(data)[:-4]) != int.from_bytes(data[-4:], "little"):
         raise _damaged(name, "its checksum does not match, it was cut off or changed")
+    # Entries hold no cycles, and looking for some while they are made takes a third of the time.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         return Manifest.from_sorted(
             _read_entries(data, count, flags, path_size, link_size, xattr_size)
         )
     except (ValueError, KeyError, struct.error):
         raise _damaged(name, "its sections do not fit together") from None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _read_entries(
