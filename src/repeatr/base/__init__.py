@@ -4,7 +4,7 @@
 services, an interpreter's own library of modules) cannot be read from them and is not in it.
 """
 
-from repeatr.base.collect import collect
-from repeatr.base.make import make, own_warehouse
+from repeatr.base.programs import collect
+from repeatr.base.saving import make, own_warehouse
 
 __all__ = ["collect", "make", "own_warehouse"]

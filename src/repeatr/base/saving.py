@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from repeatr.base.collect import collect
+from repeatr.base.programs import collect
 from repeatr.fileset.entry import Entry
 from repeatr.model.events import Emit, Level, Log, ignore
 from repeatr.model.wareid import WareID
