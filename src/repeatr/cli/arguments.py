@@ -1,0 +1,59 @@
+"""The argument parser of a command, and what every command takes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from repeatr.errors import Category, RepeatrError
+
+#: What `--format` takes.
+FORMATS = ("text", "json")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are usage errors like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise RepeatrError USAGE."""
+        raise RepeatrError(
+            Category.USAGE,
+            f"{self.prog.removeprefix('repeatr ')}: {message}",
+            remedy=self.prog.replace("repeatr", "repeatr help", 1),
+        )
+
+
+def parser_for(name: str, summary: str, examples: str) -> Parser:
+    """The parser of the command `name`, with what every command takes."""
+    parser = Parser(
+        prog=f"repeatr {name}",
+        description=summary,
+        epilog=f"examples:\n{examples.rstrip()}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_common(parser)
+    return parser
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command takes."""
+    common = parser.add_argument_group("for every command")
+    common.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="text for people (the default), or one JSON event a line on standard output",
+    )
+    common.add_argument("-v", "--verbose", action="store_true", help="tell debug lines too")
+
+
+def positive(text: str) -> int:
+    """An argparse type: a whole number from 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return number

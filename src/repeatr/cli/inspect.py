@@ -1,0 +1,35 @@
+"""`repeatr inspect`: what a formula is and needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from repeatr.cli.printing import Printer
+
+SUMMARY = """\
+Tell what a formula is and needs, as JSON, without running it: its canonical form and bytes,
+its hash as written (setupHash), its id with defaults filled in (formulaID, as in run
+records), and the wares, mounts and engine traits it asks for."""
+
+EXAMPLES = """\
+  repeatr inspect hello.formula
+  repeatr inspect - < hello.formula"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what `inspect` takes."""
+    parser.add_argument("formula", metavar="FORMULA", help="the formula file; - is standard input")
+
+
+def execute(args: Namespace, printer: Printer) -> int:
+    """Run `inspect`."""
+    from repeatr.cli.documents import read_document
+    from repeatr.model.inspection import inspect_document
+    from repeatr.model.wire import pretty_json
+
+    inspection = inspect_document(read_document(args.formula, printer.emit))
+    printer.document(inspection, pretty_json(inspection) + "\n")
+    return 0
