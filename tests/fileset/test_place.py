@@ -148,6 +148,22 @@ def test_without_rights_and_not_faithful_it_is_as_near_as_may_be(tmp_path: Path)
     assert [e.mtime for e in found] == [1, 4, 2, 2]
 
 
+@pytest.mark.parametrize("kind", "fdL")
+def test_an_id_that_no_file_can_have(tmp_path: Path, kind: str) -> None:
+    entry = Entry(b"x", kind, 0o777, 2**32 - 1, 2**32 - 1, 0, link=b"y")
+    with (
+        pytest.raises(RepeatrError, match="the user 4294967295") as caught,
+        Placer(tmp_path / "a", faithful=True) as placer,
+    ):
+        placer.place(d(b""))
+        placer.place(entry)
+    assert caught.value.exit_code == 12
+    with Placer(tmp_path / "b", faithful=False) as placer:
+        placer.place(d(b""))
+        placer.place(entry)
+    assert placer.shortfalls == {"owner": 1}
+
+
 @needs_root
 def test_owners_are_mapped_as_the_caller_says(tmp_path: Path) -> None:
     def chown(uid: int, gid: int) -> tuple[int, int] | None:

@@ -63,12 +63,6 @@ class DirFds:
         known[path] = fd  # at the end: the last used are the last to go
         return fd
 
-    def forget(self, path: bytes) -> None:
-        """Close the descriptor of `path`, where one is open."""
-        fd = self._open.pop(path, None)
-        if fd is not None:
-            os.close(fd)
-
     def _walk(self, path: bytes) -> int:
         known = self._open
         # From the nearest ancestor that is open ...

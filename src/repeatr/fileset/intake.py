@@ -26,6 +26,9 @@ MAX_PATH = 4096
 
 _INT64 = 2**63
 
+# How many contents may wait to be hashed; each is held in memory so long.
+_HASHING = 16
+
 
 class Intake(NamedTuple):
     """What came in: `manifest` as the ware has it, `placed` as it is after the filters."""
@@ -161,7 +164,7 @@ class _Intake:
         if len(content) < WORTH_A_THREAD:
             self._keep(_with_content(entry, len(content), sha384(content).digest()), content)
             return
-        if len(self._hashing) > 64:
+        if len(self._hashing) >= _HASHING:
             self._collect_digests()
         self._hashing[entry.path] = self._workers.submit(lambda: sha384(content).digest())
         self._keep(_with_content(entry, len(content), None), content)

@@ -27,6 +27,8 @@ Chown = Callable[[int, int], tuple[int, int] | None]
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SETID = 0o6000
 _BILLION = 1_000_000_000
+# chown(2) takes this for "leave it as it is".
+_NO_ID = 2**32 - 1
 _DEVICE_TYPES = {BLOCK: 0o060000, CHARACTER: 0o020000}
 
 
@@ -240,6 +242,8 @@ class Placer:
         if owner is None:
             return False
         try:
+            if _NO_ID in owner:
+                raise OSError(errno.EINVAL, "no file can have this id")
             if name is None:
                 os.fchown(fd, *owner)
             else:
