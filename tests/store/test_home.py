@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from platformdirs import user_data_path
 
 from repeatr.errors import Category, RepeatrError
 from repeatr.store.home import home_path, open_for_writing
@@ -17,9 +18,18 @@ def test_the_environment_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert home_path({"REPEATR_HOME": "x/../y"}) == Path(os.getcwd()) / "y"
 
 
-def test_otherwise_the_platform_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert home_path({}) == home_path({"REPEATR_HOME": ""}) == tmp_path / "repeatr"
+@pytest.mark.parametrize("data", ["", "{}", "relative"])
+def test_otherwise_the_platform_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("XDG_DATA_HOME", data.format(tmp_path))
+    monkeypatch.delenv("REPEATR_HOME", raising=False)
+    assert home_path() == home_path({**os.environ, "REPEATR_HOME": ""})
+    if data != "relative":  # which platformdirs takes, and the specification does not
+        assert home_path() == user_data_path("repeatr")
+    else:
+        assert home_path() == tmp_path / "user/.local/share/repeatr"
 
 
 def test_it_is_made_and_is_private(tmp_path: Path) -> None:

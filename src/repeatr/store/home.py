@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,22 +23,37 @@ RECORDS = "records.sqlite"
 def home_path(environment: Mapping[str, str] = os.environ) -> Path:
     """The store's directory, absolute; it need not exist.
 
-    `REPEATR_HOME`, or where the platform keeps a user's data (XDG_DATA_HOME on Linux).
+    `REPEATR_HOME`, or where the platform keeps a user's data: on Linux
+    `$XDG_DATA_HOME/repeatr`, by default `~/.local/share/repeatr`.
     Raises STORE where neither can be told.
     """
     given = environment.get(VARIABLE, "")
     if given:
         return Path(os.path.abspath(given))
-    from platformdirs import user_data_path
-
-    try:
-        return Path(os.path.abspath(user_data_path("repeatr").expanduser()))
-    except RuntimeError as error:
+    path = _linux_path(environment) if sys.platform == "linux" else _platform_path()
+    if not os.path.isabs(path):
         raise RepeatrError(
             Category.STORE,
-            f"there is no place for the store: {error}",
+            "there is no place for the store: this user has no home directory",
             remedy=f"set {VARIABLE} to a directory that you may write to",
-        ) from error
+        )
+    return Path(path)
+
+
+def _linux_path(environment: Mapping[str, str]) -> str:
+    # The XDG base directory specification, 0.8; a relative XDG_DATA_HOME is to be ignored.
+    # What platformdirs answers too, which takes longer to import than all of the store.
+    data = environment.get("XDG_DATA_HOME", "").strip()
+    if not os.path.isabs(data):
+        home = environment.get("HOME", "")
+        data = os.path.join(home or os.path.expanduser("~"), ".local/share")
+    return os.path.join(data, "repeatr")
+
+
+def _platform_path() -> str:
+    from platformdirs import user_data_path
+
+    return str(user_data_path("repeatr").expanduser())
 
 
 def open_for_writing(home: Path) -> None:
