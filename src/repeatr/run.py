@@ -49,7 +49,8 @@ class Options(NamedTuple):
     """How a formula is to be run; nothing here may change its result.
 
     `engine` is the name of one, or "" for the best. `memos` are used where given. `timeout`
-    bounds the process, in seconds. `keep` is a directory to leave the root in, or None.
+    bounds the process, in seconds. `keep` is where to leave a copy of the root, in a directory
+    named by the run's guid; None: nowhere.
     """
 
     engine: str = ""
@@ -74,13 +75,14 @@ class Place(NamedTuple):
     interrupts: Interrupts | None = None
 
 
-def run(document: Document, place: Place, options: Options = Options()) -> Ran:
+def run(document: Document, place: Place, options: Options) -> Ran:
     """Run a formula. The caller has entered the enclosure.
 
     Raises RepeatrError for everything that keeps it from running to its end: see
     docs/exit-codes.md. A process that ran and failed is no such thing: it has a record.
     """
     started = time.time()
+    guid = new_guid(started)
     check_runnable(document.formula)
     formula = with_defaults(document.formula)
     formula_id = setup_hash(formula)
@@ -100,11 +102,11 @@ def run(document: Document, place: Place, options: Options = Options()) -> Ran:
         root = stack.enter_context(Root(directory, place.enclosure, owner, place.emit))
         root.assemble(sources)
         if options.keep is not None:
-            stack.callback(_keep, root, options.keep, place.emit)
+            stack.callback(_keep, root, options.keep / guid, place.emit)
         ended, isolation = _execute(formula, choice, root, place, options)
         results = _pack_outputs(outputs, document.context, root, place.emit)
     record = RunRecord(
-        guid=new_guid(started),
+        guid=guid,
         time=int(started),
         formula_id=formula_id,
         exit_code=ended.code,

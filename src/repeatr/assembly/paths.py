@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 import stat
 
 from repeatr.fileset.dirfds import OPEN_DIRECTORY
@@ -13,8 +14,8 @@ _MOST_LINKS = 40
 
 
 def relative(path: str) -> bytes:
-    """An absolute path of a formula as bytes below the root, without a leading slash."""
-    return os.fsencode(path).strip(b"/")
+    """An absolute path of a formula as bytes below the root, normalized by its letters alone."""
+    return os.fsencode(posixpath.normpath(path)).strip(b"/")
 
 
 def within(path: bytes, place: bytes) -> bool:

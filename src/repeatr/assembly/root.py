@@ -78,7 +78,15 @@ class Root:
         Raises RepeatrError (ASSEMBLY_INVALID) for inputs that can't be placed as asked.
         """
         self.path.mkdir(mode=0o755)
-        wanted = {paths.relative(path): source for path, source in sources.items()}
+        wanted: dict[bytes, Source] = {}
+        for name, source in sources.items():
+            if paths.relative(name) in wanted:
+                raise RepeatrError(
+                    Category.ASSEMBLY_INVALID,
+                    f"two inputs have the same path: {name} is another's under a second name",
+                    remedy="leave one of them out",
+                )
+            wanted[paths.relative(name)] = source
         if b"" not in wanted:
             self._place_nothing()
         for path in sorted(wanted, key=lambda each: (len(each), each)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from repeatr.errors import Category, RepeatrError
@@ -53,10 +53,8 @@ class Interrupts:
 
     def take(self) -> int:
         """The number of a signal that arrived and was not taken yet, or 0."""
-        try:
+        with suppress(BlockingIOError):
             os.read(self.fd, 64)
-        except BlockingIOError:
-            pass
         return self._taken.pop(0) if self._taken else 0
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
@@ -64,10 +62,8 @@ class Interrupts:
             self._raise = False
             raise cancelled(number)
         self._taken.append(number)
-        try:
+        with suppress(BlockingIOError):  # full of earlier ones: it is readable
             os.write(self._write, b"\0")
-        except BlockingIOError:
-            pass  # the pipe is full of earlier ones: it is readable
 
 
 def cancelled(number: int) -> RepeatrError:
