@@ -113,7 +113,7 @@ def test_vectors_packed_from_disk(name: str, what: str, tmp_path: Path) -> None:
     if case["entries"]:
         vectors.build(case, target)
         for entry, _ in vectors.entries_of(case):
-            path = os.path.join(os.fsencode(target), entry.path)
+            path = os.path.join(os.fsencode(target), entry.path).rstrip(b"/")
             if os.lstat(path).st_mtime_ns // 10**9 != entry.mtime:
                 pytest.skip("this file system does not keep such a time")
     code, ware = wanted(name, what)
