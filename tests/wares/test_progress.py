@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 
@@ -16,7 +17,7 @@ from tar_archives import file
 
 def test_short_work_is_silent_and_long_work_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     told: list[Event] = []
     ticker = Ticker("copying", told.append, 100)
     ticker.add(10)
