@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import signal
 import stat
@@ -10,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -120,12 +123,14 @@ def test_a_truncated_ware_leaves_nothing(home: Path, tmp_path: Path) -> None:
     assert _left_over(home) == []
 
 
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress])
 def test_a_download_that_breaks_off_goes_on_with_the_next(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress: Callable[[bytes], bytes]
 ) -> None:
     quick = http.Patience(pause=0.01)
     monkeypatch.setattr(http, "Patience", lambda: quick)
-    ware, url = saved(tmp_path)
+    files = {**FILES, "random": os.urandom(1_000_000)}
+    ware, url = saved(tmp_path, compress(tar_bytes(files)))
     with serving(tmp_path) as (server, behaviour):
         behaviour.cuts = [600_000] + [0] * 50
         bad = f"{server}/{url.rpartition('/')[2]}"

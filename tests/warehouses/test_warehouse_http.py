@@ -201,6 +201,16 @@ def test_a_bad_address_is_told_without_retrying() -> None:
     assert time.monotonic() - start < 1
 
 
+def test_proxies_come_from_the_environment(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, behaviour = served
+    monkeypatch.setenv("http_proxy", url.removesuffix("/ware"))
+    _fails("http://wares.invalid/x", Category.WARE_NOT_FOUND, "404")
+    assert behaviour.requests[0]["path"] == "http://wares.invalid/x"
+    monkeypatch.setenv("no_proxy", "wares.invalid")
+    _fails("http://wares.invalid/x", Category.WAREHOUSE_UNAVAILABLE, "unavailable")
+    assert len(behaviour.requests) == 1
+
+
 def test_redirects_are_followed_but_credentials_are_not(served: Served) -> None:
     url, behaviour = served
     host = url.removesuffix("/ware")
@@ -245,7 +255,12 @@ def test_laid_out_by_hash(served: Served) -> None:
     [
         ("http://host/a", "http://host/a"),
         ("ca+https://u:p@host:1/a@b", "ca+https://***@host:1/a@b"),
-        ("http://u:p/w@host/a", "http://u:p/w@host/a"),
+        ("http://u:p@w@host/a", "http://***@host/a"),
+        ("http://u:p/w@host/a", "http://***@host/a"),
+        ("http://u:p?w@host/a?b", "http://***@host/a?***"),
+        ("http://u:p#w@host/a", "http://***@host/a"),
+        ("http://host:80/a@b?c@d", "http://host:80/a@b?***"),
+        ("http://[::1]:80/a@b", "http://[::1]:80/a@b"),
         ("http://host?a=b", "http://host?***"),
         ("http://host/a?b=c#d", "http://host/a?***"),
         ("http://host/a#d?e", "http://host/a#***"),

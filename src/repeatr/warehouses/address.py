@@ -47,13 +47,18 @@ def redact(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.endswith("file"):
         return url
+    host = rest.replace("?", "/").replace("#", "/").partition("/")[0]
+    _, colon, port = host.partition(":")
+    end = host.rfind("@")
+    if end < 0 and colon and not port.isdigit() and not host.startswith("["):
+        # A password with one of / ? # in it makes no good URL, and is still a password.
+        end = rest.rfind("@")
+    if end >= 0:
+        rest = "***" + rest[end:]
     for mark in "?#":
         head, cut, _secret = rest.partition(mark)
         rest = head + (f"{cut}***" if cut else "")
-    host, slash, path = rest.partition("/")
-    if "@" in host:
-        host = "***@" + host.rpartition("@")[2]
-    return f"{scheme}://{host}{slash}{path}"
+    return f"{scheme}://{rest}"
 
 
 def _unquote(path: str) -> str:
