@@ -13,7 +13,7 @@ help:
 	@echo 'make clean   remove what the other three made: .venv, demo-work, caches'
 
 demo: .venv/installed
-	@scripts/demo
+	@.venv/bin/python scripts/demo.py
 
 test: .venv/installed-dev
 	.venv/bin/python -m pytest -n auto $(PYTEST_ARGS)

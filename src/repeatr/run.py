@@ -36,6 +36,7 @@ from repeatr.model.runnable import check_runnable
 from repeatr.model.wareid import NOTHING, WareID, split_mount
 from repeatr.store.filesets import Store
 from repeatr.store.memos import Memos
+from repeatr.store.own_warehouse import sources_of
 from repeatr.store.records import Records
 from repeatr.warehouses.address import warehouse_at
 from repeatr.wares.packing import pack
@@ -154,7 +155,8 @@ def _sources(formula: Formula, context: Context, place: Place) -> dict[str, Sour
             host = split_mount(ware)
             sources[path] = Source(host=host.path, writable=host.writable)
         else:
-            urls = context.fetch_urls.get(path, ())
+            given = context.fetch_urls.get(path, ())
+            urls = sources_of(place.store.home, ware, given)
             sources[path] = Source(place.store.ensure(ware, urls, emit=place.emit))
     return sources
 

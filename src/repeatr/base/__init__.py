@@ -5,6 +5,6 @@ services, an interpreter's own library of modules) cannot be read from them and 
 """
 
 from repeatr.base.programs import collect
-from repeatr.base.saving import make, own_warehouse
+from repeatr.base.saving import make
 
-__all__ = ["collect", "make", "own_warehouse"]
+__all__ = ["collect", "make"]

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from repeatr.base.programs import collect
 from repeatr.fileset.entry import Entry
 from repeatr.model.events import Emit, Level, Log, ignore
 from repeatr.model.wareid import WareID
-from repeatr.store.home import open_for_writing, store_problem
 from repeatr.warehouses.address import warehouse_at
 from repeatr.wares.packing import pack
-
-
-def own_warehouse(home: Path) -> str:
-    """The URL of the warehouse in the store at `home`, which is made where it is missing.
-
-    Raises STORE where it can't be.
-    """
-    open_for_writing(home)
-    path = home / "warehouse"
-    try:
-        path.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise store_problem(home, "cannot be made", error) from error
-    return f"ca+file://{path}"
 
 
 def make(

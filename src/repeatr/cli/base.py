@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="URL",
-        help="the warehouse to save the ware in (default: the store's own, where `repeatr run` "
-        "looks for wares first)",
+        help="the warehouse to save the ware in (default: the store's own, which is asked for "
+        "wares for which no other is named)",
     )
     parser.add_argument(
         "--packtype", default="tree", help="the pack format of the ware (default: tree)"
@@ -39,7 +39,8 @@ def execute(args: argparse.Namespace, printer: Printer) -> int:
     """Make the base and tell its WareID."""
     from repeatr import base
     from repeatr.store.home import home_path
+    from repeatr.store.own_warehouse import own_warehouse
 
-    target = args.target or base.own_warehouse(home_path())
+    target = args.target or own_warehouse(home_path())
     printer.result(base.make(args.programs, target, packtype=args.packtype, emit=printer.emit))
     return 0
