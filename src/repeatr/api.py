@@ -7,8 +7,9 @@ goes on to `emit`.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from repeatr.errors import Category, RepeatrError
@@ -25,11 +26,13 @@ from repeatr.model.filters import (
 from repeatr.model.wareid import WareID
 
 if TYPE_CHECKING:
+    from repeatr.model.record import RunRecord
     from repeatr.warehouses.base import Warehouse
     from repeatr.wares.decompress import Readable
+    from repeatr.worker.client import Running
 
-#: The directory in the store that is its own warehouse, laid out by hash.
-WAREHOUSE = "warehouse"
+#: What can be run: a path, the text of a formula file, or the parsed JSON.
+FormulaLike = str | os.PathLike[str] | bytes | Mapping[str, object]
 
 
 def pack(
@@ -140,6 +143,90 @@ def mirror(
     return ware
 
 
+def run(
+    formula: FormulaLike,
+    *,
+    engine: str = "",
+    memo: bool = False,
+    timeout: float | None = None,
+    keep: bool = False,
+    emit: Emit = ignore,
+) -> RunRecord:
+    """Run a formula, and give its run record; the process's exit code is in there.
+
+    `formula` is a path to a file, its text as bytes, or the parsed JSON as a mapping.
+    `engine`, `memo`, `timeout` (seconds) and `keep` are as of the command. Runs of one
+    program share a worker process, and may be in many threads at once.
+
+    Raises RepeatrError where the formula could not be run to its end. A process that ran
+    and failed is no error here: look at `exit_code`.
+    """
+    with start(formula, engine=engine, memo=memo, timeout=timeout, keep=keep) as running:
+        for event in running:
+            emit(event)
+        record, error = running.answer()
+    if record is None:
+        assert error is not None, "a run ends with a record or an error"
+        raise error
+    return record
+
+
+def start(
+    formula: FormulaLike,
+    *,
+    engine: str = "",
+    memo: bool = False,
+    timeout: float | None = None,
+    keep: bool = False,
+) -> Running:
+    """Start a run as `run` does, and give the handle on it.
+
+    Iterate over it for its events; `answer()` is its record and error; `stop()` asks it to
+    end; leaving it as a context manager stops it if it has not ended.
+    """
+    from repeatr.store.home import home_path
+    from repeatr.worker.client import Running
+    from repeatr.worker.protocol import Request
+
+    text, name = _formula_text(formula)
+    umask = os.umask(0o022)
+    os.umask(umask)
+    return Running(
+        Request(
+            formula=text,
+            name=name,
+            home=os.fspath(home_path()),
+            engine=engine or os.environ.get("REPEATR_ENGINE", ""),
+            memo=memo,
+            timeout=timeout,
+            keep=keep,
+            directory=os.getcwd(),
+            environment=dict(os.environ),
+            umask=umask,
+        )
+    )
+
+
+def _formula_text(formula: FormulaLike) -> tuple[str, str]:
+    if isinstance(formula, Mapping):
+        return json.dumps(formula), "formula.json"
+    if isinstance(formula, bytes):
+        return formula.decode(errors="surrogateescape"), "formula"
+    from repeatr.model.json_text import MAX_BYTES
+
+    path = os.fspath(formula)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as problem:
+        raise RepeatrError(
+            Category.USAGE,
+            f"the formula {path} can't be read: {problem.strerror}",
+            remedy="check the path",
+        ) from None
+    return data.decode(errors="surrogateescape"), os.path.basename(path)
+
+
 class _Copying:
     """A stream that writes what is read from it to a file."""
 
@@ -182,19 +269,10 @@ def _sources(ware: WareID, sources: Sequence[str]) -> Sequence[str]:
     """The sources given, or the store's own warehouse where that has the ware."""
     if isinstance(sources, str):
         raise TypeError("sources are several: give a list of URLs")
-    if sources:
-        return sources
     from repeatr.store.home import home_path
-    from repeatr.warehouses.file import FileWarehouse
+    from repeatr.store.own_warehouse import sources_of
 
-    own = home_path() / WAREHOUSE
-    try:
-        FileWarehouse(str(own), by_hash=True).open(ware).close()
-    except RepeatrError:
-        return ()
-    from urllib.parse import quote
-
-    return (f"ca+file://{quote(str(own))}",)
+    return sources_of(home_path(), ware, sources)
 
 
 def _open_lone(packtype: str, source: str | os.PathLike[str], emit: Emit) -> BinaryIO:
