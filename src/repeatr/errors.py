@@ -16,11 +16,19 @@ class Category(Enum):
 
     exit_code: int
 
-    def __new__(cls, name: str, exit_code: int) -> Category:
+    def __new__(cls, name: str, exit_code: int) -> Category:  # noqa: D102
         member = object.__new__(cls)
         member._value_ = name
         member.exit_code = exit_code
         return member
+
+    @classmethod
+    def named(cls, name: str) -> Category:
+        """The category whose name on the wire is `name`. Raises ValueError."""
+        for category in cls:
+            if category.value == name:
+                return category
+        raise ValueError(f"no category is called {name!r}")
 
     USAGE = ("repeatr-usage-error", 1)
     BUG = ("repeatr-bug", 2)

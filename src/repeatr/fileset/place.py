@@ -199,6 +199,10 @@ class Placer:
 
     def _place_device(self, entry: Entry, parent: int, name: bytes) -> None:
         device = os.makedev(entry.major, entry.minor)
+        if not device and entry.kind == CHARACTER and not self._faithful:
+            # Overlayfs takes it for its own mark of a deleted entry.
+            self._lacks("device")
+            return
         try:
             os.mknod(name, 0o600 | _DEVICE_TYPES[entry.kind], device, dir_fd=parent)
         except PermissionError as error:
