@@ -13,7 +13,7 @@ from repeatr.version import __version__
 # As `typing.TYPE_CHECKING`, without the price of importing `typing`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from repeatr.api import mirror, pack, scan, start, unpack
+    from repeatr.api import mirror, pack, run, scan, start, unpack
     from repeatr.errors import Category, RepeatrError
     from repeatr.model.record import RunRecord
     from repeatr.model.wareid import WareID

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +26,21 @@ from repeatr.store.filesets import Store
 from repeatr.worker.protocol import Answer, Request, decode_request, encode_answer, encode_event
 
 
+#: What a run imports when it needs it; here once, instead of in every child.
+_WARM = (
+    "sqlite3",
+    "zstandard",
+    "repeatr.engines.namespaces",
+    "repeatr.fileset.manifest_file",
+    "repeatr.warehouses.fetch",
+    "repeatr.warehouses.file",
+    "repeatr.wares.compress",
+    "repeatr.wares.tar_reader",
+    "repeatr.wares.tar_writer",
+    "repeatr.wares.unpacking",
+)
+
+
 def serve(fd: int) -> None:
     """Serve the socket `fd` to its end."""
     # The terminal's Ctrl-C is for the program, which then says what becomes of its runs.
@@ -34,6 +50,8 @@ def serve(fd: int) -> None:
         here = enclosure.enter()
     except RepeatrError as refused:
         here = refused
+    for module in _WARM:
+        import_module(module)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the children
     with socket.socket(fileno=fd) as control:
         while True:
