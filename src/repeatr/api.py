@@ -100,6 +100,7 @@ def scan(
 
     Filters do not change the id, but can reject.
     """
+    from repeatr.warehouses.fetch import consumed
     from repeatr.wares.packtypes import packtype as known
     from repeatr.wares.unpacking import scan as scan_ware
 
@@ -107,8 +108,10 @@ def scan(
     given = _filters(filters, "unpack", SCAN_DEFAULTS)
     if not isinstance(source, (str, os.PathLike)):
         return scan_ware(packtype, source, filters=given, emit=emit).ware
-    with _open_lone(packtype, source, emit) as stream:
-        return scan_ware(packtype, stream, filters=given, emit=emit).ware
+    return consumed(
+        _open_lone(packtype, source, emit),
+        lambda stream: scan_ware(packtype, stream, filters=given, emit=emit).ware,
+    )
 
 
 def mirror(
@@ -212,7 +215,7 @@ def _formula_text(formula: FormulaLike) -> tuple[str, str]:
         return json.dumps(formula), "formula.json"
     if isinstance(formula, bytes):
         return formula.decode(errors="surrogateescape"), "formula"
-    from repeatr.model.json_text import MAX_BYTES
+    from repeatr.model.text import MAX_BYTES
 
     path = os.fspath(formula)
     try:
@@ -277,8 +280,9 @@ def _sources(ware: WareID, sources: Sequence[str]) -> Sequence[str]:
 
 def _open_lone(packtype: str, source: str | os.PathLike[str], emit: Emit) -> BinaryIO:
     """A file whose WareID nobody knows yet."""
-    from repeatr.warehouses.address import redact, warehouse_at
+    from repeatr.warehouses.address import warehouse_at
     from repeatr.warehouses.file import FileWarehouse
+    from repeatr.warehouses.redaction import redact
 
     place = os.fspath(source)
     warehouse: Warehouse

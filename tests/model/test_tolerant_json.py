@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repeatr.errors import Category, RepeatrError
-from repeatr.model.json_text import MAX_BYTES, decode_text, parse_json
+from repeatr.model.json_text import parse_json
+from repeatr.model.text import MAX_BYTES, decode_text
 from repeatr.model.tolerant_json import parse_tolerantly
 
 JSON = st.recursive(

@@ -15,8 +15,9 @@ from http_server import Behaviour, serving
 from repeatr.errors import Category, RepeatrError
 from repeatr.model.events import Event, Log
 from repeatr.model.wareid import WareID
-from repeatr.warehouses.address import redact, warehouse_at
+from repeatr.warehouses.address import warehouse_at
 from repeatr.warehouses.http import HttpWarehouse, Patience
+from repeatr.warehouses.redaction import redact
 
 WARE = WareID("tar", "6q7G4hWr283FpTa5Lf8heVqw9t97b5VoMU6AGszuBYAz9EzQdeHVFAou7c4W9vFcQ6")
 DATA = os.urandom(1_500_000)

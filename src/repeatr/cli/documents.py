@@ -10,7 +10,7 @@ from repeatr.errors import Category, RepeatrError
 from repeatr.model.document import parse_document
 from repeatr.model.events import Emit, Level, Log
 from repeatr.model.formula import Document
-from repeatr.model.json_text import MAX_BYTES
+from repeatr.model.text import MAX_BYTES
 
 #: A NUL byte among this many first bytes makes a file binary.
 _HEAD = 4096

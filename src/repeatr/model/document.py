@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from repeatr.model.formula import Document
 from repeatr.model.formula_reader import read_document
-from repeatr.model.json_text import Parsed, decode_text, parse_json
+from repeatr.model.json_text import parse_json
+from repeatr.model.text import Parsed, decode_text
 
 
 class ParsedDocument(NamedTuple):
@@ -23,7 +24,7 @@ class ParsedDocument(NamedTuple):
 def parse_document(data: bytes, name: str) -> ParsedDocument:
     """Read a formula file's bytes; `name` is what the file is called, in messages too.
 
-    Bytes beyond `json_text.MAX_BYTES` are refused, so no more than one above it need
+    Bytes beyond `text.MAX_BYTES` are refused, so no more than one above it need
     ever be read. Raises RepeatrError USAGE, with line and column or with the field's path.
     """
     value, warnings = parse_value(data, name)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from repeatr.errors import Category, RepeatrError
-from repeatr.model.json_text import MAX_DEPTH, Parsed
+from repeatr.model.text import MAX_DEPTH, Parsed
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 # Possessive, because backtracking into an unclosed string would take forever.

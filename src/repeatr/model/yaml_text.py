@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from repeatr.errors import Category, RepeatrError
-from repeatr.model.json_text import MAX_BYTES, MAX_DEPTH, Parsed
+from repeatr.model.text import MAX_BYTES, MAX_DEPTH, Parsed
 from repeatr.model.validation import Unquoted
 
 if TYPE_CHECKING:

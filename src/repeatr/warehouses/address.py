@@ -1,10 +1,11 @@
-"""From a URL to the warehouse it names, and how such a URL may be shown."""
+"""From a URL to the warehouse it names."""
 
 from __future__ import annotations
 
 from repeatr.errors import Category, RepeatrError
 from repeatr.model.events import Emit, ignore
 from repeatr.warehouses.base import Warehouse
+from repeatr.warehouses.redaction import redact
 
 #: The URL schemes that are known, as an error tells them.
 SCHEMES = ("file", "ca+file", "http", "https", "ca+http", "ca+https")
@@ -37,28 +38,6 @@ def warehouse_at(url: str, emit: Emit = ignore) -> Warehouse:
     from repeatr.warehouses.http import HttpWarehouse
 
     return HttpWarehouse(url, emit=emit)
-
-
-def redact(url: str) -> str:
-    """A URL without what may be secret: user and password, query and fragment.
-
-    The query goes too, since that is where signed URLs carry their signature.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.endswith("file"):
-        return url
-    host = rest.replace("?", "/").replace("#", "/").partition("/")[0]
-    _, colon, port = host.partition(":")
-    end = host.rfind("@")
-    if end < 0 and colon and not port.isdigit() and not host.startswith("["):
-        # A password with one of / ? # in it makes no good URL, and is still a password.
-        end = rest.rfind("@")
-    if end >= 0:
-        rest = "***" + rest[end:]
-    for mark in "?#":
-        head, cut, _secret = rest.partition(mark)
-        rest = head + (f"{cut}***" if cut else "")
-    return f"{scheme}://{rest}"
 
 
 def _unquote(path: str) -> str:

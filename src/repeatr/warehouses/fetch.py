@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, TypeVar
 
@@ -42,8 +43,7 @@ def fetch(
     failures: list[RepeatrError] = []
     for warehouse in warehouses:
         try:
-            with warehouse.open(ware) as stream:
-                return consume(stream)
+            return consumed(warehouse.open(ware), consume)
         except Exception as error:
             failure = _of_warehouse(error)
             if failure is None:
@@ -62,6 +62,21 @@ def fetch(
         remedy=next((failure.remedy for failure in failures if failure.remedy), ""),
         details={f"tried.{i}": house.url for i, house in enumerate(warehouses)},
     )
+
+
+def consumed(stream: BinaryIO, consume: Callable[[BinaryIO], T]) -> T:
+    """What `consume` makes of `stream`, which is closed afterwards.
+
+    After an error (or Ctrl-C) nobody waits for that: a thread of the reader's may still be
+    in a read from where nothing comes, and closing would wait for it.
+    """
+    try:
+        result = consume(stream)
+    except BaseException:
+        threading.Thread(target=stream.close, name="close-stream", daemon=True).start()
+        raise
+    stream.close()
+    return result
 
 
 def _of_warehouse(error: BaseException | None) -> RepeatrError | None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from repeatr.errors import Category, RepeatrError
 from repeatr.model.events import Emit, Level, Log, ignore
 from repeatr.model.wareid import WareID
-from repeatr.warehouses.address import redact
 from repeatr.warehouses.base import Writer
 from repeatr.warehouses.layout import absent, check_named, path_of
+from repeatr.warehouses.redaction import redact
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
