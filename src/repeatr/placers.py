@@ -18,6 +18,7 @@ from repeatr.model.filters import Filters
 from repeatr.model.wareid import WareID
 
 if TYPE_CHECKING:
+    from repeatr.fileset.manifest import Manifest
     from repeatr.store.filesets import Store, StoredFileset
 
 #: Puts a ware, from sources (URLs), through filters, at a path; gives its id after filters.
@@ -66,16 +67,31 @@ def _copy(ware: WareID, sources: Sequence[str], filters: Filters, path: str, emi
     from repeatr.fileset.place import Placer
 
     with Landing(path) as landing:
-        stored = _store(emit).ensure(ware, sources, filters)
+        stored, kept = _kept(ware, sources, filters, emit)
         with Placer(landing.staging, faithful=True) as placer, FilesOnDisk(stored.root) as files:
-            for entry, content in read_out(stored.manifest, files):
+            for entry, content in read_out(kept, files):
                 placer.place(entry, content)
         landing.commit()
-    return _id_of(stored)
+    return _id_of(ware, kept)
 
 
 def _none(ware: WareID, sources: Sequence[str], filters: Filters, path: str, emit: Emit) -> WareID:
-    return _id_of(_store(emit).ensure(ware, sources, filters))
+    _, kept = _kept(ware, sources, filters, emit)
+    return _id_of(ware, kept)
+
+
+def _kept(
+    ware: WareID, sources: Sequence[str], filters: Filters, emit: Emit
+) -> tuple[StoredFileset, Manifest]:
+    """A fileset in the store, and what of it the filters keep.
+
+    It is in the store as it is, not filtered: as runs want it, and for any other filters.
+    """
+    from repeatr.fileset.filtering import apply_filters
+    from repeatr.fileset.manifest import Manifest
+
+    stored = _store(emit).ensure(ware, sources)
+    return stored, Manifest(apply_filters(stored.manifest, filters, packing=False))
 
 
 def _mount(ware: WareID, sources: Sequence[str], filters: Filters, path: str, emit: Emit) -> WareID:
@@ -110,7 +126,7 @@ def _mount(ware: WareID, sources: Sequence[str], filters: Filters, path: str, em
             f"mounted; changes are kept in {layers}. To undo: umount {path} && rm -r {layers}",
         )
     )
-    return _id_of(stored)
+    return _id_of(ware, stored.manifest)
 
 
 def _mount_overlay(lower: str, layers: str, path: str) -> None:
@@ -159,10 +175,9 @@ def _store(emit: Emit) -> Store:
     return Store(home_path(), "root" if uid == 0 else f"caller-{uid}", emit)
 
 
-def _id_of(stored: StoredFileset) -> WareID:
-    """The id of what the filters left, which is what is in the store."""
+def _id_of(ware: WareID, kept: Manifest) -> WareID:
+    """The id of what the filters left of a ware."""
     from repeatr.fileset.treehash import tree_hash
     from repeatr.wares.packtypes import packtype
 
-    kind = stored.ware.packtype
-    return WareID(kind, tree_hash(stored.manifest, packtype(kind).sound))
+    return WareID(ware.packtype, tree_hash(kept, packtype(ware.packtype).sound))

@@ -39,14 +39,11 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `repeatr` with these arguments (by default the process's); its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--version"]:
+        return _tell_version()
     from repeatr.cli.streams import open_missing_streams
 
     open_missing_streams()
-    if words[:1] == ["--version"]:
-        from repeatr.version import __version__
-
-        print(f"repeatr {__version__}", flush=True)
-        return 0
     from repeatr.cli import printing
 
     format_, verbose = _how_to_print(words)
@@ -54,15 +51,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         name, words = _command(words)
         printer = printing.make(format_, COMMANDS[name][1], verbose=verbose)
-        _stop_gently()
+        if argv is None:
+            _stop_gently()
         code = _execute(name, words, printer)
     except Exception as error:
         code = _tell(printer, error)
     except KeyboardInterrupt:
         # Whoever interrupts a command knows; a program that reads JSON may not.
         code = _tell(printer, _interrupted()) if format_ == "json" else 8
+        if argv is None:
+            # Not by way of the interpreter's end, which waits for files that threads read.
+            os._exit(code)
     # Half an answer is none; the reader knows why, so nothing is said.
     return 8 if code == 0 and printer.cut_off else code
+
+
+def _tell_version() -> int:
+    from repeatr.version import __version__
+
+    try:
+        os.write(1, f"repeatr {__version__}\n".encode())
+    except OSError:
+        return 8
+    return 0
 
 
 def load(name: str) -> ModuleType:
@@ -207,12 +218,21 @@ def _bug(error: Exception) -> RepeatrError:
 
 
 def _stop_gently() -> None:
-    """Let SIGTERM and SIGHUP end this as Ctrl-C does: what is half done is taken back."""
+    """Let SIGTERM and SIGHUP end this as Ctrl-C does: what is half done is taken back.
+
+    A second signal does not wait for that.
+    """
     import signal
 
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
     def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            if signal.getsignal(number) is stop:
+                signal.signal(number, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
+    for number in numbers:
+        # Not what the parent has us ignore (nohup, a shell's background jobs).
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, stop)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TextIO
+from typing import TYPE_CHECKING
 
 from repeatr.errors import Category, RepeatrError
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 class Stream:

@@ -18,14 +18,16 @@ files become yours, and set-id files and devices are refused."""
 EXAMPLES = """\
   repeatr unpack tree:HASH ./out --source=ca+file:///srv/wares
   repeatr unpack tar:HASH ./out --source=https://example.org/project.tgz
-  repeatr unpack tar:HASH / --placer=none --source=ca+https://example.org/wares
+  repeatr unpack tar:HASH --placer=none --source=ca+https://example.org/wares
   repeatr unpack tar:HASH ./out --filters=uid=follow,gid=follow,setid=follow,dev=follow"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what `unpack` takes."""
     parser.add_argument("ware", metavar="WAREID", help="the ware; it may also come second")
-    parser.add_argument("path", metavar="PATH", help="where to; unused by --placer=none")
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", default="", help="where to (not for --placer=none)"
+    )
     parser.add_argument(
         "--source",
         metavar="URL",
