@@ -1,7 +1,7 @@
 """`make demo`: what Repeatr does, in a minute, told step by step.
 
-Everything it makes is in demo-work/, its store too. Exits nonzero where two runs of one
-formula differ, which is what must not happen.
+Everything it makes is in demo-work/ (or the directory named as argument), its store too.
+Exits nonzero where two runs of one formula differ, which is what must not happen.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-WORK = Path(__file__).resolve().parent.parent / "demo-work"
+CHECKOUT = Path(__file__).absolute().parent.parent
+WORK = Path(sys.argv[1]).absolute() if sys.argv[1:] else CHECKOUT / "demo-work"
 HOME = WORK / "home"
 
 #: What the formula's script uses. Any host has them.
@@ -91,8 +92,8 @@ def main() -> int:
     step("Done")
     say(
         f"All of it is in {WORK.name}/ (`make clean` removes it). Go on with README.md,\n"
-        "or change demo-work/hello.formula and run it:\n\n"
-        "    cd demo-work\n"
+        f"or change {WORK.name}/hello.formula and run it:\n\n"
+        f"    cd {WORK.name}\n"
         "    export REPEATR_HOME=$PWD/home PATH=$PWD/../.venv/bin:$PATH\n"
         "    repeatr run hello.formula"
     )
@@ -101,8 +102,12 @@ def main() -> int:
 
 def prepare() -> None:
     """Make an empty demo-work."""
-    shutil.rmtree(WORK, ignore_errors=True)
-    (WORK / "wares").mkdir(parents=True, exist_ok=True)
+    try:
+        if WORK.exists():
+            shutil.rmtree(WORK)
+        (WORK / "wares").mkdir(parents=True)
+    except OSError as error:
+        fail(f"{WORK} cannot be made anew: {error.strerror}; remove it, or make it yours")
 
 
 def repeatr(*words: str, quiet: bool = False, allow: int = 0) -> Ended:
