@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -154,20 +155,21 @@ def test_a_bug_is_told_without_a_traceback(myself: Caller) -> None:
     )
 
 
-def started(myself: Caller, *words: str | Path, **how: object) -> subprocess.Popen[bytes]:
-    command = myself.command([sys.executable, "-m", "repeatr", *words])
-    popen: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
-        command,
-        **{
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            "env": myself.environment(),
-            "cwd": myself.directory,
-            **how,
-        },
+def started(
+    myself: Caller,
+    *words: str | Path,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+    env: dict[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        myself.command([sys.executable, "-m", "repeatr", *words]),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env=env or myself.environment(),
+        cwd=myself.directory,
     )
-    return popen
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

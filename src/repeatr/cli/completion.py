@@ -15,6 +15,9 @@ EXAMPLES = """\
   repeatr completion bash > ~/.local/share/bash-completion/completions/repeatr
   repeatr completion zsh > ~/.zfunc/_repeatr"""
 
+#: The arguments (by metavar) that are files of this machine.
+_FILES = ("PATH", "FORMULA", "SOURCE", "PROGRAM")
+
 _SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -29,6 +32,11 @@ def execute(args: Namespace, printer: Printer) -> int:
 
     from repeatr.cli.main import whole_parser
 
-    script = str(shtab.complete(whole_parser(), args.shell)).rstrip("\n") + "\n"
+    parser, commands = whole_parser()
+    for command in commands:
+        for action in command._actions:
+            if action.metavar in _FILES:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks
+    script = str(shtab.complete(parser, args.shell)).rstrip("\n") + "\n"
     printer.document(script, script)
     return 0

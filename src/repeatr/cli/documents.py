@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
 
 from repeatr.errors import Category, RepeatrError
 from repeatr.model.document import parse_document
@@ -38,27 +37,28 @@ def _read(path: str, name: str) -> bytes:
             f"cannot read the formula {path!r}: {getattr(error, 'strerror', None) or error}",
             remedy="check the path; - is standard input" if missing else "",
         ) from None
-    with open(fd, "rb", buffering=0, closefd=fd != 0) as file:
-        mode = os.fstat(fd).st_mode
-        if stat.S_ISDIR(mode):
+    try:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
             raise RepeatrError(
                 Category.USAGE,
                 f"cannot read the formula {path!r}: it is a directory",
                 remedy="name the formula file in it",
             )
-        try:
-            return _read_capped(file.read, name)
-        except OSError as error:
-            raise RepeatrError(
-                Category.USAGE, f"cannot read the formula {path!r}: {error.strerror}"
-            ) from None
+        return _read_capped(fd, name)
+    except OSError as error:
+        raise RepeatrError(
+            Category.USAGE, f"cannot read the formula {path!r}: {error.strerror}"
+        ) from None
+    finally:
+        if fd != 0:
+            os.close(fd)
 
 
-def _read_capped(read: Callable[[int], bytes | None], name: str) -> bytes:
+def _read_capped(fd: int, name: str) -> bytes:
     """All there is, up to one byte above the cap; binary files are refused by their head."""
     data = bytearray()
     while len(data) <= MAX_BYTES:
-        piece = read(min(1 << 20, MAX_BYTES + 1 - len(data)))
+        piece = os.read(fd, min(1 << 20, MAX_BYTES + 1 - len(data)))
         if not piece:
             break
         if len(data) < _HEAD and b"\0" in piece[: _HEAD - len(data)]:

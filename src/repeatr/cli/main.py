@@ -11,6 +11,7 @@ import sys
 # As `typing.TYPE_CHECKING`, without the price of importing `typing`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Sequence
     from types import FrameType, ModuleType
     from typing import NoReturn
@@ -93,18 +94,20 @@ def parser_of(name: str) -> Parser:
     return parser
 
 
-def whole_parser() -> Parser:
-    """One parser with every command in it, as completion scripts are made from."""
+def whole_parser() -> tuple[ArgumentParser, list[ArgumentParser]]:
+    """One parser with every command in it, as completion scripts are made from; and theirs."""
     from repeatr.cli.arguments import Parser, add_common
 
-    parser = Parser(prog="repeatr", description="")
+    parser = Parser(prog="repeatr")
     parser.add_argument("--version", action="store_true", help="tell the version")
-    commands = parser.add_subparsers(metavar="COMMAND")
+    choice = parser.add_subparsers(metavar="COMMAND")
+    commands = []
     for name, (summary, _) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
+        command = choice.add_parser(name, help=summary, description=summary)
         add_common(command)
         load(name).add_arguments(command)
-    return parser
+        commands.append(command)
+    return parser, list(commands)
 
 
 def _execute(name: str, words: list[str], printer: Printer) -> int:
