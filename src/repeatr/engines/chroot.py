@@ -12,18 +12,18 @@ import os
 import select
 import signal
 import stat
+import time
+from collections.abc import Iterator
 from typing import NoReturn
 
 from repeatr.engines import supervise
 from repeatr.engines.contract import Available, Exit, Job, Traits, Unavailable
 from repeatr.engines.descriptors import Pipes, keep_only
 from repeatr.engines.kernel_filesystems import MOUNT_POINTS, mount_dev, mount_proc
-from repeatr.engines.launch import become, process_of
-from repeatr.linux import calls
+from repeatr.engines.launch import become, pass_on, process_of, wake_up_pipe
+from repeatr.fileset.dirfds import OPEN_DIRECTORY
+from repeatr.linux import calls, children
 from repeatr.linux.enclosure import Enclosure
-
-#: Signals that are passed on to the process's group.
-_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 # Where nothing can be mounted, these are made: name, mode, major and minor number
 # (Documentation/admin-guide/devices.txt of the kernel).
@@ -48,14 +48,7 @@ class Chroot:
         """Change the root in a child."""
         if os.geteuid() != 0 or enclosure.own_user_namespace:
             return Unavailable("only root may change the root directory", "run as root (sudo)")
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            with contextlib.suppress(OSError):
-                os.chroot("/")
-                code = 0
-            os._exit(code)
-        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0:
+        if children.end_of(children.start(lambda: os.chroot("/"))) != 0:
             return Unavailable(
                 "the capability SYS_CHROOT is missing",
                 "give it to the surrounding container (--cap-add SYS_CHROOT)",
@@ -78,32 +71,79 @@ class Chroot:
 
     def execute(self, job: Job) -> Exit:
         """See `contract.Engine.execute`."""
-        nodes: list[str] = []
-        if not job.enclosure.can_mount:
-            nodes = _make_nodes(os.fspath(job.root))
-        try:
-            with Pipes() as pipes:
+        root = os.path.realpath(job.root)
+        with _devices(root, needed=not job.enclosure.can_mount), Pipes() as pipes:
+            pipes.give_output_to(job.uid, job.gid)
+            with children.signals_held():
                 pid = os.fork()
                 if pid == 0:
                     _supervisor(job, pipes)
-                pipes.close_inside_ends()
-                return supervise.watch(job, pid, pipes.output_read, pipes.report_read)
-        finally:
-            for path in nodes:
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
+            pipes.close_inside_ends()
+            try:
+                return supervise.watch(
+                    job,
+                    pid,
+                    pipes.output_read,
+                    pipes.report_read,
+                    kill=pipes.let_go,
+                    sweep=lambda: _kill_all_in(root),
+                )
+            finally:
+                if not job.enclosure.own_mount_namespace:
+                    _unmount(root)
 
 
-def _make_nodes(root: str) -> list[str]:
+@contextlib.contextmanager
+def _devices(root: str, *, needed: bool) -> Iterator[None]:
     """Make the devices that a process can hardly do without, where the root has none."""
-    made = []
-    for name, major, minor in _NODES:
-        path = f"{root}/dev/{name}"
-        with contextlib.suppress(OSError):  # there already, or not allowed
-            os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(major, minor))
-            os.chmod(path, 0o666)
-            made.append(path)
-    return made
+    if not needed:
+        yield
+        return
+    # Held open: what /dev is afterwards is for the process to say, and may be a link to ours.
+    dev = os.open(f"{root}/dev", OPEN_DIRECTORY)
+    try:
+        before = os.stat(dev)
+        made = {}
+        for name, major, minor in _NODES:
+            with contextlib.suppress(OSError):  # there already, or not allowed
+                os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev)
+                os.chmod(name, 0o666, dir_fd=dev)
+                made[name] = os.stat(name, dir_fd=dev, follow_symlinks=False).st_ino
+        if made:
+            os.utime(dev, ns=(before.st_atime_ns, before.st_mtime_ns))
+        yield
+        after = os.stat(dev)
+        for name, inode in made.items():
+            with contextlib.suppress(OSError):
+                if os.stat(name, dir_fd=dev, follow_symlinks=False).st_ino == inode:
+                    os.unlink(name, dir_fd=dev)
+        if made:
+            os.utime(dev, ns=(after.st_atime_ns, after.st_mtime_ns))
+    finally:
+        os.close(dev)
+
+
+def _unmount(root: str) -> None:
+    for name in MOUNT_POINTS:
+        with contextlib.suppress(OSError):
+            calls.unmount(f"{root}/{name}", calls.MNT_DETACH | calls.UMOUNT_NOFOLLOW)
+
+
+def _kill_all_in(root: str) -> None:
+    """Kill what the supervisor did not, because it was killed itself: all whose root is `root`."""
+    inside = root + "/"
+    while True:
+        left = False
+        for name in os.listdir("/proc"):
+            if not name.isdecimal():
+                continue
+            with contextlib.suppress(OSError):
+                if f"{os.readlink(f'/proc/{name}/root')}/".startswith(inside):
+                    os.kill(int(name), signal.SIGKILL)
+                    left = True
+        if not left:
+            return
+        time.sleep(0.001)
 
 
 def _supervisor(job: Job, pipes: Pipes) -> NoReturn:
@@ -114,15 +154,14 @@ def _supervisor(job: Job, pipes: Pipes) -> NoReturn:
     """
     code = 1
     report = pipes.report_write
-    mounts: list[str] = []
-    try:
+    try:  # signals are held until there is something to pass them on to
         os.close(pipes.life_write)
         report, output, life = keep_only(pipes.report_write, pipes.output_write, pipes.life_read)
         os.umask(0o022)
         os.setsid()
         calls.prctl(calls.PR_SET_CHILD_SUBREAPER, 1)
-        _mount(job, mounts)
-        wake = _wake_up_pipe()
+        _mount(job)
+        wake = wake_up_pipe()
         child = os.fork()
         if child == 0:
             # chroot(2) is not among the policy's capabilities, and so comes first.
@@ -133,6 +172,7 @@ def _supervisor(job: Job, pipes: Pipes) -> NoReturn:
                 os.write(report, b"fail chroot: %s\n" % str(problem).encode())
                 os._exit(1)
             become(process_of(job, output), report)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, children.SENT)
         os.close(output)
         status = _wait(child, wake, life)
         _kill_descendants()
@@ -143,34 +183,22 @@ def _supervisor(job: Job, pipes: Pipes) -> NoReturn:
     except BaseException as problem:  # must not unwind into the code that forked us
         os.write(report, b"fail %s\n" % str(problem).encode()[:400].replace(b"\n", b" "))
     finally:
-        for path in reversed(mounts):
-            with contextlib.suppress(OSError):
-                calls.unmount(path)
         os._exit(code)
 
 
-def _mount(job: Job, mounts: list[str]) -> None:
+def _mount(job: Job) -> None:
     """Mount /dev and /proc. In a mount namespace of their own they go with this process."""
     if not job.enclosure.can_mount:
         return
     root = os.fspath(job.root)
-    try:
+    with contextlib.suppress(OSError):
         calls.unshare(calls.CLONE_NEWNS)
         calls.mount(None, "/", flags=calls.MS_REC | calls.MS_PRIVATE)
-    except OSError:
-        mounts += [f"{root}/dev", f"{root}/proc"]
+        calls.mount(root, root, flags=calls.MS_BIND | calls.MS_REC)
+        # A fileset may hold device nodes, which are the host's devices.
+        calls.restrict(root, calls.MS_NODEV)
     mount_dev(root, tty_group=True)
     mount_proc(root)
-
-
-def _wake_up_pipe() -> int:
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    os.set_blocking(read, False)
-    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, *_FORWARDED):
-        signal.signal(number, lambda _number, _frame: None)
-    return read
 
 
 def _wait(child: int, wake: int, life: int) -> int | None:
@@ -186,21 +214,13 @@ def _wait(child: int, wake: int, life: int) -> int | None:
         ready, _, _ = select.select([wake, life], [], [])
         if life in ready:
             return None
-        with contextlib.suppress(BlockingIOError):
-            for number in os.read(wake, 512):
-                if number in _FORWARDED:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(child, number)
+        pass_on(wake, child)
 
 
 def _kill_descendants() -> None:
     """Kill every process below this one. Orphans become our children, so the end is none left."""
     while True:
-        try:
-            with open("/proc/thread-self/children") as children:
-                pids = [int(pid) for pid in children.read().split()]
-        except OSError:
-            return
+        pids = _children()
         if not pids:
             return
         for pid in pids:
@@ -209,3 +229,19 @@ def _kill_descendants() -> None:
         for pid in pids:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    """The children of this process, which has one thread."""
+    try:
+        with open("/proc/thread-self/children") as listed:
+            return [int(pid) for pid in listed.read().split()]
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        me = str(os.getpid()).encode()
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as status:
+                if status.read().rpartition(b")")[2].split()[1] == me:
+                    found.append(int(name))
+    return found

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+
+from repeatr.linux import calls
 
 
 class Pipes:
@@ -22,11 +25,22 @@ class Pipes:
         }  # fmt: skip
         return self
 
+    def give_output_to(self, uid: int, gid: int) -> None:
+        """Let the process open /dev/stdout, which is this pipe, by name."""
+        with contextlib.suppress(OSError):  # an id that is not mapped here: single
+            os.fchown(self.output_write, uid, gid)
+
     def close_inside_ends(self) -> None:
         """Close what only the container holds: from now on its death is an end of file."""
         for fd in (self.output_write, self.report_write, self.life_read):
             os.close(fd)
             self._open.discard(fd)
+
+    def let_go(self) -> None:
+        """Close the life pipe, as the end of Repeatr would. May be done twice."""
+        if self.life_write in self._open:
+            os.close(self.life_write)
+            self._open.discard(self.life_write)
 
     def __exit__(self, *_error: object) -> None:
         for fd in self._open:
@@ -42,5 +56,5 @@ def keep_only(*fds: int) -> tuple[int, ...]:
     for n in range(3):
         os.dup2(null, n)
     kept = tuple(os.dup2(fd, 3 + n, inheritable=False) for n, fd in enumerate(moved))
-    os.closerange(3 + len(fds), 2**31 - 1)
+    calls.close_from(3 + len(fds))
     return kept

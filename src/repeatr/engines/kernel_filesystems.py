@@ -11,6 +11,9 @@ from repeatr.linux import calls
 #: Where they are mounted, relative to the root.
 MOUNT_POINTS = ("proc", "dev")
 
+#: The group that terminals belong to, by convention of the kernel's devpts documentation.
+TTY_GROUP = 5
+
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 # The same paths as the OCI runtimes mask and write-protect.
@@ -26,7 +29,7 @@ _QUIET = calls.MS_NOSUID | calls.MS_NOEXEC
 def mount_dev(root: str, *, tty_group: bool) -> None:
     """Mount a minimal /dev: six devices of the host, pseudo terminals, shm and mqueue.
 
-    `tty_group` says whether group 5 exists in the id map: terminals then belong to it.
+    `tty_group` says whether TTY_GROUP exists in the id map: terminals then belong to it.
     """
     dev = _mount_point(root, "dev")
     calls.mount("tmpfs", dev, "tmpfs", _QUIET, "mode=755,size=1m")
@@ -34,9 +37,11 @@ def mount_dev(root: str, *, tty_group: bool) -> None:
         path = f"{dev}/{name}"
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
         calls.mount(f"/dev/{name}", path, flags=calls.MS_BIND)
+        # It is the host's own node: one can write to the device, but not chmod or chown it.
+        calls.restrict(path, calls.MS_RDONLY)
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(f"{dev}/{name}")
-    options = "newinstance,ptmxmode=0666,mode=0620" + (",gid=5" if tty_group else "")
+    options = "newinstance,ptmxmode=0666,mode=0620" + (f",gid={TTY_GROUP}" if tty_group else "")
     calls.mount("devpts", f"{dev}/pts", "devpts", _QUIET, options)
     calls.mount("shm", f"{dev}/shm", "tmpfs", _QUIET | calls.MS_NODEV, "mode=1777")
     with contextlib.suppress(OSError):  # a kernel without POSIX message queues

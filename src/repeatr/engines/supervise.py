@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from typing import Literal
 
 from repeatr.engines.contract import ExecFailure, Exit, Job
@@ -17,51 +19,49 @@ GRACE = 5.0
 
 _CHUNK = 65536
 
+Stopped = Literal["", "signal", "deadline"]
 
-def watch(job: Job, pid: int, output: int, report: int) -> Exit:
+
+def watch(
+    job: Job,
+    pid: int,
+    output: int,
+    report: int,
+    *,
+    kill: Callable[[], None] | None = None,
+    sweep: Callable[[], None] | None = None,
+) -> Exit:
     """Forward the container's output until the process `pid` that leads it has ended.
 
     `pid` is a child of this process and is reaped here. `report` is the pipe on which the
     container says how the process ended (see `interpret`). Closes neither descriptor.
+
+    `kill` ends the container at once, where SIGKILL to its leader does not; the leader gets
+    that a little later anyway. `sweep` is called after the leader's end and must leave no process
+    that could still write to `output`.
     """
-    stopped: Literal["", "signal", "deadline"] = ""
-    kill_at: float | None = None
-    text = _Text()
-    pidfd = os.pidfd_open(pid)
     try:
-        poller = select.poll()
-        poller.register(output, select.POLLIN)
-        poller.register(pidfd, select.POLLIN)
-        if job.stop_fd is not None:
-            poller.register(job.stop_fd, select.POLLIN)
-        while True:
-            limit = min((t for t in (kill_at, job.deadline) if t is not None), default=None)
-            wait = None if limit is None else max(0.0, limit - time.monotonic()) * 1000
-            ready = {fd for fd, _event in poller.poll(wait)}
-            if output in ready and not _forward(job, text, output):
-                poller.unregister(output)
-            if pidfd in ready:
-                break
-            now = time.monotonic()
-            if job.stop_fd in ready and (number := job.stop()):
-                # The second request, or the third, means at once.
-                signal.pidfd_send_signal(pidfd, number if not stopped else signal.SIGKILL)
-                stopped = stopped or "signal"
-                kill_at = kill_at or now + GRACE
-            if job.deadline is not None and now >= job.deadline and not stopped:
-                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-                stopped, kill_at = "deadline", now + GRACE
-                job = job._replace(deadline=None)
-            if kill_at is not None and now >= kill_at:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                kill_at = None
-    except BaseException:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        pidfd = os.pidfd_open(pid)
+    except OSError as problem:
+        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        raise RepeatrError(
+            Category.EXECUTOR,
+            f"the kernel can't watch a process (pidfd_open: {problem.strerror})",
+            remedy="use Linux 5.3 or newer, and no seccomp filter that denies it",
+        ) from None
+    leader = _Leader(pidfd, kill)
+    text = _Text()
+    try:
+        stopped = _until_end(job, leader, text, output)
+    except BaseException:
+        leader.end()
         raise
     finally:
         os.close(pidfd)
-    _pid, status = os.waitpid(pid, 0)
+        status = os.waitpid(pid, 0)[1]
+        if sweep is not None:
+            sweep()
     os.set_blocking(output, False)
     while _forward(job, text, output):
         pass
@@ -70,7 +70,68 @@ def watch(job: Job, pid: int, output: int, report: int) -> Exit:
     return interpret(_read_all(report), status, stopped)
 
 
-def interpret(told: bytes, status: int, stopped: Literal["", "signal", "deadline"]) -> Exit:
+class _Leader:
+    """The process that leads a container, and how it is asked and made to end."""
+
+    def __init__(self, pidfd: int, kill: Callable[[], None] | None) -> None:
+        self.pidfd = pidfd
+        self._kill = kill
+
+    def send(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    def kill(self) -> bool:
+        """End the container. True where that is done, False where it is only asked for."""
+        if self._kill is None:
+            self.send(signal.SIGKILL)
+            return True
+        self._kill()
+        self._kill = None
+        return False
+
+    def end(self) -> None:
+        """End the container, whatever happens."""
+        if not self.kill():
+            select.select([self.pidfd], [], [], GRACE)
+            self.send(signal.SIGKILL)
+
+
+def _until_end(job: Job, leader: _Leader, text: _Text, output: int) -> Stopped:
+    """Forward output and signals until the leader has ended; what it was stopped for."""
+    stopped: Stopped = ""
+    kill_at: float | None = None
+    deadline = job.deadline
+    poller = select.poll()
+    poller.register(output, select.POLLIN)
+    poller.register(leader.pidfd, select.POLLIN)
+    if job.stop_fd is not None:
+        poller.register(job.stop_fd, select.POLLIN)
+    while True:
+        limit = min((t for t in (kill_at, deadline) if t is not None), default=None)
+        # Rounded up: a wait that ends too early would spin until the time has come.
+        wait = None if limit is None else max(0.0, limit - time.monotonic()) * 1000 + 1
+        ready = {fd for fd, _event in poller.poll(wait)}
+        if output in ready and not _forward(job, text, output):
+            poller.unregister(output)
+        if leader.pidfd in ready:
+            return stopped
+        now = time.monotonic()
+        if job.stop_fd in ready:
+            while number := job.stop():
+                if stopped:  # asked twice: at once
+                    kill_at = now
+                    continue
+                leader.send(number)
+                stopped, kill_at, deadline = "signal", now + GRACE, None
+        if deadline is not None and now >= deadline:
+            leader.send(signal.SIGTERM)
+            stopped, kill_at, deadline = "deadline", now + GRACE, None
+        if kill_at is not None and now >= kill_at:
+            kill_at = None if leader.kill() else now + GRACE
+
+
+def interpret(told: bytes, status: int, stopped: Stopped) -> Exit:
     """What the container's report and its leader's wait status say.
 
     A report is lines: `exit CODE`, `signal NUMBER`, `exec STEP ERRNO` (it never started) or

@@ -5,9 +5,11 @@ Constants are from the kernel's UAPI headers (linux/sched.h, linux/mount.h, linu
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
+import re
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -30,6 +32,7 @@ MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 MS_RELATIME = 0x200000
 MNT_DETACH = 0x2
+UMOUNT_NOFOLLOW = 0x8
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -47,12 +50,14 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
-_MOUNT_ATTR_RDONLY = 0x1
 _SIGCHLD = 17
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 
 # Numbers that differ between machines; the newer ones are the same everywhere.
 _CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "loongarch64": 220, "ppc64le": 120}
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "loongarch64": 41, "ppc64le": 203}
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "loongarch64": 219, "ppc64le": 271}
+_CLOSE_RANGE = 436
 _MOUNT_SETATTR = 442
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -126,12 +131,17 @@ def unmount(target: Path, flags: int = MNT_DETACH) -> None:
 
 
 def make_read_only(target: Path) -> None:
-    """Make the mount at `target`, and all below it, read-only (mount_setattr, Linux 5.12).
+    """Make the mount at `target`, and all below it, read-only."""
+    restrict(target, MS_RDONLY)
 
-    Older kernels get a remount of the uppermost mount alone, which keeps the flags that a
-    user namespace may not clear.
+
+def restrict(target: Path, flags: int) -> None:
+    """Add `flags` (of MS_RDONLY, MS_NOSUID, MS_NODEV and MS_NOEXEC) to a mount and all below it.
+
+    By mount_setattr(2), whose attributes of these names have the same values; kernels before
+    5.12 get one remount after the other, each keeping the flags that it has.
     """
-    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
+    attributes = (ctypes.c_uint64 * 4)(flags, 0, 0, 0)
     done = _libc.syscall(
         ctypes.c_long(_MOUNT_SETATTR),
         ctypes.c_int(_AT_FDCWD),
@@ -142,8 +152,54 @@ def make_read_only(target: Path) -> None:
     )
     if done == 0:
         return
-    kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME)
-    mount(None, target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+    for path in mounts_at(target):
+        # A user namespace may not clear what is set. The values are those of statvfs(3).
+        kept = os.statvfs(path).f_flag & (
+            MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME
+        )
+        mount(None, path, flags=MS_BIND | MS_REMOUNT | flags | kept)
+
+
+def mounts_at(target: Path) -> list[bytes]:
+    """The mount points at and below `target`, parents first (/proc/self/mountinfo)."""
+    top = os.path.realpath(_encode(target) or b".")
+    found = []
+    with open("/proc/self/mountinfo", "rb") as lines:
+        for line in lines:
+            escaped = line.split(b" ", 5)[4]
+            point = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), escaped)
+            if point == top or point.startswith(top.rstrip(b"/") + b"/"):
+                found.append(point)
+    return sorted(set(found), key=len)
+
+
+def close_from(first: int) -> None:
+    """Close every file descriptor from `first` on.
+
+    Not `os.closerange`: a Python that was built for an old C library closes two thousand
+    million numbers there, one by one.
+    """
+    number = ctypes.c_long(_CLOSE_RANGE)
+    if _libc.syscall(number, ctypes.c_uint(first), ctypes.c_uint(2**32 - 1), ctypes.c_uint(0)) == 0:
+        return
+    try:
+        fds = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # no /proc: then up to where numbers could have gone
+        fds = list(range(first, os.sysconf("SC_OPEN_MAX")))
+    for fd in fds:
+        if fd >= first:
+            with contextlib.suppress(OSError):  # that of the listing itself
+                os.close(fd)
+
+
+def leave_session_keyring() -> None:
+    """Take a new, empty session keyring: the caller's may hold keys (keyrings(7)).
+
+    Where the kernel has no keys, or a seccomp filter denies them all, there is nothing to leave.
+    """
+    number = _KEYCTL.get(platform.machine())
+    if number is not None:
+        _libc.syscall(ctypes.c_long(number), ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None)
 
 
 def pivot_root(new: Path, old: Path) -> None:

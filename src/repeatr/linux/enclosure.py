@@ -8,15 +8,15 @@ process, however that dies. Root with the right to mount needs the mount namespa
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import shutil
-import subprocess
+import stat
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from repeatr.errors import Category, RepeatrError
-from repeatr.linux import calls, capabilities, idmaps
+from repeatr.linux import calls, capabilities, children, idmaps
 from repeatr.linux.idmaps import Extent, IdMap
 
 
@@ -121,12 +121,15 @@ def _best_map() -> tuple[IdMap, str]:
             " (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER gives one)"
         )
     for program in ("newuidmap", "newgidmap"):
-        if shutil.which(program, path=_SYSTEM_PATH) is None:
+        if _find(program) is None:
             return idmaps.single(), f"no {program} here (apt-get install uidmap brings it)"
     return found, ""
 
 
-_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+_SYSTEM_PATH = (
+    *("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"),
+    "/run/wrappers/bin",  # NixOS: the only place for set-id programs
+)
 
 
 def _enter_user_namespace(idmap: IdMap) -> None:
@@ -137,23 +140,20 @@ def _enter_user_namespace(idmap: IdMap) -> None:
     """
     ready_read, ready_write = os.pipe()
     done_read, done_write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 0
-        try:
-            os.close(ready_read)
-            os.close(done_write)
-            calls.unshare(calls.CLONE_NEWUSER)
-            os.write(ready_write, b"\0")
-            os.read(done_read, 1)
-        except OSError as problem:
-            code = problem.errno or 1
-        os._exit(code)
+
+    def make_and_wait() -> None:
+        os.close(ready_read)
+        os.close(done_write)
+        calls.unshare(calls.CLONE_NEWUSER)
+        os.write(ready_write, b"\0")
+        os.read(done_read, 1)
+
+    child = children.start(make_and_wait)
     os.close(ready_write)
     os.close(done_read)
     try:
         if not os.read(ready_read, 1):
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            code = abs(children.end_of(child))
             child = 0
             raise _refused(OSError(code, f"unshare: {os.strerror(code)}"))
         namespace = os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
@@ -172,18 +172,51 @@ def _enter_user_namespace(idmap: IdMap) -> None:
         os.close(ready_read)
         os.close(done_write)
         if child:
-            os.waitpid(child, 0)
+            children.end_of(child)
 
 
 def _map_by_helper(program: str, pid: int, extents: Iterable[Extent]) -> None:
+    """Run newuidmap or newgidmap, which hold the right to map subordinate ids."""
+    path = _find(program)
+    if path is None:
+        raise _MapRefused(f"no {program} here (apt-get install uidmap brings it)")
     numbers = [str(n) for extent in extents for n in extent]
-    path = shutil.which(program, path=_SYSTEM_PATH) or program
-    done = subprocess.run(
-        [path, str(pid), *numbers], stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    if done.returncode != 0:
-        why = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+    said_read, said_write = os.pipe()
+    try:
+        # Not the module subprocess: importing it costs more than all of this.
+        helper = os.posix_spawn(
+            path,
+            [program, str(pid), *numbers],
+            {},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, said_write, 1),
+                (os.POSIX_SPAWN_DUP2, said_write, 2),
+            ],
+        )
+        os.close(said_write)
+        said_write = -1
+        said = b""
+        while chunk := os.read(said_read, 4096):
+            said += chunk
+        code = os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1])
+    finally:
+        os.close(said_read)
+        if said_write >= 0:
+            os.close(said_write)
+    if code:
+        why = " ".join(said.decode(errors="replace").split()) or f"exit code {code}"
         raise _MapRefused(f"{program} refused the range of subordinate ids: {why}")
+
+
+def _find(program: str) -> str | None:
+    """Where the host's own programs are; not by PATH, which is the user's."""
+    for directory in _SYSTEM_PATH:
+        path = f"{directory}/{program}"
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK):
+                return path
+    return None
 
 
 def _keep_mounts_inside() -> None:

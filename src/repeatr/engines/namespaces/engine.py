@@ -25,11 +25,11 @@ from typing import NoReturn
 from repeatr.engines import supervise
 from repeatr.engines.contract import Available, Exit, Job, Traits, Unavailable
 from repeatr.engines.descriptors import Pipes, keep_only
-from repeatr.engines.kernel_filesystems import MOUNT_POINTS, mount_dev, mount_proc
+from repeatr.engines.kernel_filesystems import MOUNT_POINTS, TTY_GROUP, mount_dev, mount_proc
 from repeatr.engines.launch import process_of
 from repeatr.engines.namespaces import init
 from repeatr.errors import Category, RepeatrError
-from repeatr.linux import calls
+from repeatr.linux import calls, children
 from repeatr.linux.enclosure import Enclosure, why_no_user_namespace, write_maps
 from repeatr.linux.idmaps import Extent, IdMap
 
@@ -64,35 +64,24 @@ class Namespaces:
                 f"no mounts can be made here: {enclosure.note}",
                 "run as a user who may make user namespaces, or use the engine chroot",
             )
-        read, write = os.pipe()
-        try:
+        with Pipes() as pipes:
+            # `report` tells which step failed; `life` that the maps are written.
             try:
-                pid = calls.clone(_ALL_BUT_NETWORK | calls.CLONE_NEWNET)
+                pid = children.start(lambda: _try(pipes), lambda: _clone("none"))
             except OSError as problem:
                 return Unavailable(*why_no_user_namespace(problem))
-            if pid == 0:
-                _probe_inside(read)
+            pipes.close_inside_ends()
             try:
-                write_maps(
-                    pid, *_inner_map(enclosure.idmap, 0, 0), groups=_may_set_groups(enclosure)
-                )
-                os.write(write, b"\0")
+                _write_inner_maps(pid, enclosure.idmap, 0, 0)
+                os.write(pipes.life_write, b"\0")
             except OSError as problem:
                 os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
                 return Unavailable(*why_no_user_namespace(problem))
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        finally:
-            os.close(read)
-            os.close(write)
+            finally:
+                code = children.end_of(pid)
+            step = os.read(pipes.report_read, 64)
         if code:
-            return Unavailable(
-                f"a fresh /proc can't be mounted ({os.strerror(abs(code))}):"
-                " this is a container whose /proc is masked",
-                "start the surrounding container with an unmasked /proc"
-                " (podman: --security-opt unmask=ALL;"
-                " docker: --security-opt systempaths=unconfined)",
-            )
+            return _why_not(step, OSError(abs(code), os.strerror(abs(code))))
         return Available(os.uname().release, f"owners: {owners(enclosure.idmap)}")
 
     def isolation(self, job: Job) -> dict[str, str]:
@@ -110,21 +99,21 @@ class Namespaces:
 
     def execute(self, job: Job) -> Exit:
         """See `contract.Engine.execute`."""
-        flags = _ALL_BUT_NETWORK | (calls.CLONE_NEWNET if job.network == "none" else 0)
         with Pipes() as pipes:
+            pipes.give_output_to(job.uid, job.gid)
             try:
-                pid = calls.clone(flags)
+                with children.signals_held():
+                    pid = _clone(job.network)
+                    if pid == 0:
+                        _container(job, pipes)
             except OSError as problem:
                 cause, remedy = why_no_user_namespace(problem)
                 raise RepeatrError(
                     Category.EXECUTOR, f"no namespaces for the container: {cause}", remedy=remedy
                 ) from None
-            if pid == 0:
-                _container(job, pipes)
             pipes.close_inside_ends()
             try:
-                maps = _inner_map(job.enclosure.idmap, job.uid, job.gid)
-                write_maps(pid, *maps, groups=_may_set_groups(job.enclosure))
+                _write_inner_maps(pid, job.enclosure.idmap, job.uid, job.gid)
                 os.write(pipes.life_write, b"\0")
             except OSError as problem:
                 os.kill(pid, signal.SIGKILL)
@@ -140,8 +129,12 @@ def owners(idmap: IdMap) -> str:
     return "single" if idmap.kind == "single" else "all"
 
 
-def _may_set_groups(enclosure: Enclosure) -> bool:
-    return enclosure.idmap.kind != "single"
+def _clone(network: str) -> int:
+    return calls.clone(_ALL_BUT_NETWORK | (calls.CLONE_NEWNET if network == "none" else 0))
+
+
+def _write_inner_maps(pid: int, idmap: IdMap, uid: int, gid: int) -> None:
+    write_maps(pid, *_inner_map(idmap, uid, gid), groups=idmap.kind != "single")
 
 
 def _inner_map(idmap: IdMap, uid: int, gid: int) -> tuple[tuple[Extent, ...], tuple[Extent, ...]]:
@@ -154,24 +147,40 @@ def _inner_map(idmap: IdMap, uid: int, gid: int) -> tuple[tuple[Extent, ...], tu
     )
 
 
-def _probe_inside(go: int) -> NoReturn:
-    code = 1
-    try:
-        os.read(go, 1)
-        calls.mount(None, "/", flags=calls.MS_REC | calls.MS_PRIVATE)
-        calls.mount("proc", "/proc", "proc", calls.MS_NOSUID | calls.MS_NODEV | calls.MS_NOEXEC)
-        code = 0
-    except OSError as problem:
-        code = problem.errno or 1
-    finally:
-        os._exit(code)
+def _try(pipes: Pipes) -> None:
+    """What the making of a container needs of the kernel, in a container."""
+    os.close(pipes.life_write)
+    os.read(pipes.life_read, 1)
+    calls.mount(None, "/", flags=calls.MS_REC | calls.MS_PRIVATE)
+    os.write(pipes.report_write, b"proc")
+    calls.mount("proc", "/proc", "proc", calls.MS_NOSUID | calls.MS_NODEV | calls.MS_NOEXEC)
+    os.write(pipes.report_write, b" pivot")
+    os.chdir("/proc")
+    calls.pivot_root(".", ".")
+
+
+def _why_not(step: bytes, problem: OSError) -> Unavailable:
+    if step == b"proc":
+        return Unavailable(
+            f"a fresh /proc can't be mounted ({problem.strerror}):"
+            " this is a container whose /proc is masked",
+            "start the surrounding container with an unmasked /proc"
+            " (podman: --security-opt unmask=ALL;"
+            " docker: --security-opt systempaths=unconfined)",
+        )
+    if step == b"proc pivot":
+        return Unavailable(
+            f"the root can't be changed ({problem.strerror}): this system runs from its initramfs",
+            "boot it from a filesystem, or run as root with --engine=chroot",
+        )
+    return Unavailable(*why_no_user_namespace(problem))
 
 
 def _container(job: Job, pipes: Pipes) -> NoReturn:
     """Pid 1 of the container, from its first instruction to its last."""
     code = 1
     report = pipes.report_write
-    try:
+    try:  # signals are held until there is something to pass them on to
         calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)
         # Repeatr may have died before that was armed: then the pipe is at its end already.
         os.close(pipes.life_write)
@@ -206,8 +215,10 @@ def _loopback_up() -> None:
 def _change_root(root: str, idmap: IdMap) -> None:
     calls.mount(None, "/", flags=calls.MS_REC | calls.MS_PRIVATE)
     calls.mount(root, root, flags=calls.MS_BIND | calls.MS_REC)
+    # A fileset may hold device nodes, and unpacked by root they are the host's devices.
+    calls.restrict(root, calls.MS_NODEV)
     os.chdir(root)
-    mount_dev(".", tty_group=idmap.kind != "single")
+    mount_dev(".", tty_group=idmap.kind != "single" and idmap.holds(0, TTY_GROUP))
     mount_proc(".")
     calls.pivot_root(".", ".")
     # The old root lies over the new one now; without it, "." is the new one.
