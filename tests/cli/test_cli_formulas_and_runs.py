@@ -97,8 +97,8 @@ def test_formulas_that_are_none(myself: Caller) -> None:
     fails(inspect("inspect", "empty"), 1, "empty")
     fails(inspect("inspect", "-"), 1, "standard input")
     fails(inspect("inspect", "broken.json"), 1, "broken.json, line 1, column 26: expected")
-    fails(inspect("inspect", "typed.json"), 1, "formula.action.exec: expected a list")
-    fails(inspect("inspect", "unknown.json"), 1, "formula.action.exce")
+    fails(inspect("inspect", "typed.json"), 1, "action.exec: expected a list of text")
+    fails(inspect("inspect", "unknown.json"), 1, "action.exce")
     fails(inspect("inspect"), 1, "inspect: the following arguments are required: FORMULA")
 
 
