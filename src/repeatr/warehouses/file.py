@@ -54,9 +54,9 @@ class FileWarehouse:
     def check_save(self) -> None:
         """See `Warehouse.check_save`."""
         directory = self._check_place()
+        self._check_target()
         if not os.access(directory, os.W_OK | os.X_OK):
             raise _unwritable(self.url, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
-        self._check_target()
 
     def _check_place(self) -> str:
         """The directory that files go to; raises WAREHOUSE_UNAVAILABLE where it is missing."""
