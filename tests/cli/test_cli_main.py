@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import IO
@@ -159,15 +162,13 @@ def started(
     myself: Caller,
     *words: str | Path,
     stdout: int | IO[bytes] = subprocess.PIPE,
-    stderr: int = subprocess.PIPE,
-    env: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         myself.command([sys.executable, "-m", "repeatr", *words]),
         stdin=subprocess.DEVNULL,
         stdout=stdout,
-        stderr=stderr,
-        env=env or myself.environment(),
+        stderr=subprocess.PIPE,
+        env=myself.environment(),
         cwd=myself.directory,
     )
 
@@ -222,10 +223,17 @@ def test_closed_streams_are_not_mistaken_for_files(myself: Caller) -> None:
 
 
 def on_a_terminal(myself: Caller, *words: str | Path, **env: str) -> tuple[int, str, str]:
-    """Run with standard error on a terminal: exit code, stdout, what the terminal got."""
+    """Run Python with standard error on a terminal: exit code, stdout, what the terminal got."""
     ours, theirs = pty.openpty()
-    environment = {**myself.environment(), "TERM": "xterm", **env}
-    process = started(myself, *words, stderr=theirs, env=environment)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        cwd=myself.directory,
+        env=myself.environment({"TERM": "xterm", **env}),
+    )
     os.close(theirs)
     seen = b""
     while True:
@@ -241,16 +249,44 @@ def on_a_terminal(myself: Caller, *words: str | Path, **env: str) -> tuple[int, 
     return process.returncode, out.decode(), seen.decode()
 
 
+def test_long_work_shows_a_bar_on_a_terminal(myself: Caller) -> None:
+    work = """
+import time
+from repeatr.cli.printing import make
+from repeatr.model.events import Level, Log, Progress
+from repeatr.model.wareid import WareID
+printer = make("text", "wareID")
+printer.emit(Progress("short work", 1, 10))
+printer.emit(Progress("short work", 10, 10))
+printer.emit(Progress("long work", 1, 10))
+time.sleep(0.6)
+printer.emit(Progress("long work", 5, 10))
+printer.emit(Log(Level.INFO, "meanwhile"))
+printer.emit(Progress("long work", 6, 10))
+printer.result(WareID("tar", "x"))
+"""
+    code, out, seen = on_a_terminal(myself, "-c", work)
+    assert (code, out) == (0, "tar:x\n")
+    assert "long work:  50%" in seen
+    assert "short work" not in seen
+    # The bar gives way to lines, and is gone at the end.
+    assert "\rlog: lvl=info msg=meanwhile\r\n" in seen
+    assert seen.endswith("\r")
+    assert seen.rpartition("\n")[2].split("\r")[-2].strip() == ""
+    done = myself.call(sys.executable, "-c", work)
+    assert (done.out, done.err) == (out, "log: lvl=info msg=meanwhile\n")
+
+
 def test_colours_are_for_terminals(myself: Caller) -> None:
     (myself.directory / "odd.formula").write_text('{"action": {"exec": ["/x"]}} and more')
-    code, out, seen = on_a_terminal(myself, "inspect", "odd.formula")
+    code, out, seen = on_a_terminal(myself, "-m", "repeatr", "inspect", "odd.formula")
     assert code == 0
     assert json.loads(out)
     assert "\033" not in out
     assert "\033[0;36m-⟩\033[0m [\033[1;30m" in seen
     assert "\033[0;36mwarn:\033[0m odd.formula" in seen
     for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        _, _, seen = on_a_terminal(myself, "inspect", "odd.formula", **env)
+        _, _, seen = on_a_terminal(myself, "-m", "repeatr", "inspect", "odd.formula", **env)
         assert "warn: odd.formula" in seen
         assert "\033" not in seen
     done = myself.repeatr("inspect", "odd.formula")

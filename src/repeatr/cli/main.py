@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _tell(printer, error)
     except KeyboardInterrupt:
         # Whoever interrupts a command knows; a program that reads JSON may not.
-        code = _tell(printer, _interrupted()) if format_ == "json" else 8
+        printer.result(None, _interrupted() if format_ == "json" else None)
+        code = 8
         if argv is None:
             # Not by way of the interpreter's end, which waits for files that threads read.
             os._exit(code)

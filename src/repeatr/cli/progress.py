@@ -35,13 +35,14 @@ class ProgressBar:
             self.close()
             self._what, self._since = event.what, now
         self._last = now
+        if event.total is not None and event.done >= event.total:
+            self.close()
+            return
         if self._bar is None:
             if now - self._since < _DELAY:
                 return
             self._bar = _new_bar(event)
         self._bar.update(event.done - self._bar.n)
-        if event.total is not None and event.done >= event.total:
-            self.close()
 
     def hide(self) -> None:
         """Make room for a line of text; the next update shows the bar again."""
@@ -65,6 +66,7 @@ def _new_bar(event: Progress) -> tqdm[NoReturn]:
     return tqdm(
         desc=what,
         total=event.total,
+        initial=event.done,  # the rate is counted from here
         unit="B",
         unit_scale=True,
         unit_divisor=1024,
