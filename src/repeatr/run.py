@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,7 +23,7 @@ from repeatr.engines.contract import ExecFailure, Exit, Job
 from repeatr.errors import Category, RepeatrError
 from repeatr.fileset.filtering import apply_filters
 from repeatr.linux.enclosure import Enclosure
-from repeatr.linux.interrupts import Interrupts
+from repeatr.linux.interrupts import Interrupts, cancelled
 from repeatr.model.canonical import setup_hash, with_defaults
 from repeatr.model.events import Emit, Level, Log
 from repeatr.model.filters import OUTPUT_DEFAULTS, Filters
@@ -34,7 +34,7 @@ from repeatr.model.policy import capabilities_of
 from repeatr.model.record import RunRecord
 from repeatr.model.runnable import check_runnable
 from repeatr.model.wareid import NOTHING, WareID, split_mount
-from repeatr.store.filesets import Store
+from repeatr.store.filesets import Store, StoredFileset
 from repeatr.store.memos import Memos
 from repeatr.store.own_warehouse import sources_of
 from repeatr.store.records import Records
@@ -104,8 +104,14 @@ def run(document: Document, place: Place, options: Options) -> Ran:
         root.assemble(sources)
         if options.keep is not None:
             stack.callback(_keep, root, options.keep / guid, place.emit)
+        if place.interrupts:
+            # Called first: then nothing breaks off the cleaning up.
+            stack.callback(place.interrupts.hold)
         ended, isolation = _execute(formula, choice, root, place, options)
         results = _pack_outputs(outputs, document.context, root, place.emit)
+        metadata = _metadata(choice, isolation, root, place.enclosure)
+    if place.interrupts:
+        place.interrupts.resume()
     record = RunRecord(
         guid=guid,
         time=int(started),
@@ -113,7 +119,7 @@ def run(document: Document, place: Place, options: Options) -> Ran:
         exit_code=ended.code,
         results=results,
         hostname=os.uname().nodename,
-        metadata=_metadata(choice, isolation, root, place.enclosure),
+        metadata=metadata,
     )
     with Records(place.store.home) as records:
         records.save(record)
@@ -155,10 +161,16 @@ def _sources(formula: Formula, context: Context, place: Place) -> dict[str, Sour
             host = split_mount(ware)
             sources[path] = Source(host=host.path, writable=host.writable)
         else:
-            given = context.fetch_urls.get(path, ())
-            urls = sources_of(place.store.home, ware, given)
-            sources[path] = Source(place.store.ensure(ware, urls, emit=place.emit))
+            sources[path] = Source(_fileset(ware, context.fetch_urls.get(path, ()), place))
     return sources
+
+
+def _fileset(ware: WareID, urls: Sequence[str], place: Place) -> StoredFileset:
+    found = place.store.find(ware)
+    if found is not None:
+        return found
+    own = sources_of(place.store.home, ware, ())
+    return place.store.ensure(ware, (*own, *urls), emit=place.emit)
 
 
 def _execute(
@@ -167,9 +179,8 @@ def _execute(
     action = formula.action
     engine = choice.engine
     if action.cradled and action.userinfo is not None:
-        root.carpenter.cradle(
-            _reached(root, action.cwd), _reached(root, action.userinfo.homedir), root.owner
-        )
+        cwd, home = _reached(root, action.cwd), _reached(root, action.userinfo.homedir)
+        root.carpenter.cradle(cwd, home, _reached(root, "/tmp"), root.owner)
     root.prepare(engine.mount_points)
     if action.noop:
         return Exit(0), {}
@@ -207,6 +218,9 @@ def _execute(
             f"the process was stopped: it ran longer than {options.timeout:g} s",
             remedy="give it more time (--timeout), or none to let it run to its end",
         )
+    late = interrupts.take() if interrupts else 0
+    if late and not ended.stopped:
+        raise cancelled(late)
     if ended.stopped:
         raise RepeatrError(Category.CANCELLED, "the process was stopped by a signal to repeatr")
     return ended, engine.isolation(job)
@@ -289,7 +303,7 @@ def _keep(root: Root, target: Path, emit: Emit) -> None:
 
     try:
         target.mkdir(parents=True, mode=0o700)
-        with Collector(root, emit).collect("/") as collected:
+        with Collector(root, emit, host=False).collect("/") as collected:
             if collected is not None:
                 copy_out(collected.manifest, collected.open_file, target / "root")
     except (OSError, RepeatrError) as problem:

@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from repeatr.assembly import changes, paths
-from repeatr.assembly.layers import Layer
-from repeatr.assembly.root import Root, inside
+from repeatr.assembly.layers import HostMount, Layer, grafted, inside, within
+from repeatr.assembly.root import Root
 from repeatr.errors import Category, RepeatrError
-from repeatr.fileset.entry import Entry
+from repeatr.fileset.entry import DIRECTORY, FILE, Entry
 from repeatr.fileset.manifest import Manifest
-from repeatr.fileset.outlet import FilesOnDisk, OpenFile
-from repeatr.fileset.scan import scan
 from repeatr.model.events import Emit, Level, Log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from repeatr.fileset.outlet import OpenFile
 
 
 class Collected(NamedTuple):
@@ -26,32 +28,43 @@ class Collected(NamedTuple):
 
 
 class Collector:
-    """Collects outputs from a root whose process has ended. Layers are read once."""
+    """Collects outputs from a root whose process has ended. Layers are read once.
 
-    def __init__(self, root: Root, emit: Emit) -> None:
+    Without `host`, pieces of the host that are mounted in the root are left out.
+    """
+
+    def __init__(self, root: Root, emit: Emit, *, host: bool = True) -> None:
         self._root = root
         self._emit = emit
-        self._viewer = changes.Viewer(root.enclosure, root.owner)
-        self._known: dict[bytes, Manifest] = {}
+        self._host = host
+        self._viewer = changes.Viewer(root.idmap, root.owner)
+        self._known: dict[Layer, changes.Collected] = {}
+        root.locate()
 
     @contextmanager
     def collect(self, path: str) -> Iterator[Collected | None]:
-        """What is at `path` now; None where nothing is. Its files can be read meanwhile."""
+        """What is at `path` now; None where nothing is. Its files can be read meanwhile.
+
+        Symlinks on the way are followed, within the root. Raises RepeatrError
+        (INOPERABLE_PATH) for a socket.
+        """
         at = self._resolve(path)
-        if at is None or paths.status(self._root.fd, at) is None:
+        entries = [] if at is None else self._entries(at)
+        if at is None or not entries:
             yield None
             return
-        entries = self._entries(at)
+        manifest = Manifest(entries)
+        if manifest.root.kind not in (FILE, DIRECTORY):
+            yield Collected(manifest, _nothing_to_open)
+            return
+        from repeatr.fileset.outlet import FilesOnDisk
+
         parent, _, name = at.rpartition(b"/")
         parent_fd = paths.open_directory(self._root.fd, parent)
         try:
             where = f"/proc/self/fd/{parent_fd}/{os.fsdecode(name)}" if name else self._root.path
-            manifest = Manifest(entries)
-            if manifest.root.kind in "fd":
-                with FilesOnDisk(where) as open_file:
-                    yield Collected(manifest, open_file)
-            else:
-                yield Collected(manifest, _nothing_to_open)
+            with FilesOnDisk(where) as open_file:
+                yield Collected(manifest, open_file)
         finally:
             os.close(parent_fd)
 
@@ -63,50 +76,55 @@ class Collector:
 
     def _entries(self, at: bytes) -> list[Entry]:
         root = self._root
-        host = root.host_mount_of(at)
-        if host is not None:
-            return self._scan_host(at)
+        mount = root.host_mount_of(at)
+        if mount is not None:
+            return self._of_host(mount, at)
         layer = root.layer_of(at)
-        entries = list(self._of_layer(layer).subtree(inside(at, layer.at)))
-        nested = [each.at for each in root.layers if each.at != at and paths.within(each.at, at)]
-        nested += [each.at for each in root.host_mounts if paths.within(each.at, at)]
-        for below in sorted(nested, key=len):
-            entries = _grafted(entries, inside(below, at), self._nested_entries(below))
+        where = inside(at, layer.at)
+        entries = list(self._of_layer(layer, where).subtree(where))
+        nested: list[Layer | HostMount] = [*root.layers, *root.host_mounts]
+        for each in sorted(nested, key=lambda one: len(one.at)):
+            if each.at != at and within(each.at, at):
+                if isinstance(each, Layer):
+                    scion = list(self._of_layer(each, b""))
+                else:
+                    scion = self._of_host(each, each.at)
+                entries = grafted(entries, inside(each.at, at), scion)
         return entries
 
-    def _nested_entries(self, at: bytes) -> list[Entry]:
-        for layer in self._root.layers:
-            if layer.at == at:
-                return list(self._of_layer(layer))
-        return self._scan_host(at)
+    def _of_host(self, mount: HostMount, at: bytes) -> list[Entry]:
+        """A piece of the host has no manifest: all of it is read."""
+        from repeatr.fileset.scan import scan
 
-    def _scan_host(self, at: bytes) -> list[Entry]:
-        # A piece of the host has no manifest: all of it is read.
-        return scan(self._root.path / os.fsdecode(at), xattrs=True, emit=self._emit)
+        if not self._host:
+            return []
+        where = f"/proc/self/fd/{self._root.fd}/{os.fsdecode(at)}"
+        if paths.status(self._root.fd, at) is None:
+            return []
+        return scan(where, xattrs=True, emit=self._emit)
 
-    def _of_layer(self, layer: Layer) -> Manifest:
-        known = self._known.get(layer.at)
+    def _of_layer(self, layer: Layer, wanted: bytes) -> Manifest:
+        """The layer now; its sockets at and below `wanted` are told."""
+        known = self._known.get(layer)
         if known is None:
             hidden = frozenset(
                 inside(path, layer.at)
                 for path in self._root.engine_made
                 if self._root.layer_of(path) is layer
             )
-            known, sockets = changes.collected(
-                layer, self._root.fd, self._viewer, self._root.nested_in(layer), hidden
-            )
-            for path in sockets:
-                shown = os.fsdecode(b"/" + layer.at + b"/" + path).replace("//", "/")
-                self._emit(Log(Level.WARN, f"{shown} is a socket, and is left out of the outputs"))
-            self._known[layer.at] = known
-        return known
-
-
-def _grafted(entries: list[Entry], at: bytes, scion: list[Entry]) -> list[Entry]:
-    """`entries` with all that is at and below `at` replaced by `scion`."""
-    kept = [entry for entry in entries if not paths.within(entry.path, at)]
-    kept += [entry._replace(path=at + b"/" + entry.path if entry.path else at) for entry in scion]
-    return kept
+            nested = self._root.nested_in(layer)
+            known = changes.collected(layer, self._viewer, nested, hidden)
+            self._known[layer] = known
+        for path in sorted(each for each in known.sockets if within(each, wanted)):
+            shown = os.fsdecode(b"/".join(part for part in (layer.at, path) if part))
+            if path == wanted:
+                raise RepeatrError(
+                    Category.INOPERABLE_PATH,
+                    f"the output /{shown} is a socket: only directories and files can be packed",
+                    remedy="pack the directory that holds it",
+                )
+            self._emit(Log(Level.WARN, f"leaving out /{shown}: a socket can't be packed"))
+        return known.manifest
 
 
 def _nothing_to_open(entry: Entry) -> int:

@@ -7,64 +7,79 @@ import stat
 from pathlib import Path
 
 from repeatr.linux import calls
-from repeatr.linux.enclosure import Enclosure
 
 #: Names in a layer's own directory. They show in the container's mount table, so they say
 #: nothing about this machine.
 _LOWER, _UPPER, _WORK = "0", "up", "wk"
 
+#: Where overlayfs may keep its notes on entries. Only the initial user namespace's root
+#: may write the first.
+_NOTES = ("trusted.overlay.", "user.overlay.")
+
 
 class Unsupported(Exception):
-    """This place can hold no upper layer: its filesystem lacks what overlayfs needs."""
+    """No overlay can be made here: the kernel, or the filesystem, lacks what it needs."""
 
 
-def xattr_prefix(enclosure: Enclosure) -> str:
-    """Where overlayfs keeps its notes: a user namespace may not write `trusted.*`."""
-    return "user.overlay." if enclosure.own_user_namespace else "trusted.overlay."
+def prepare(place: Path, lower: Path) -> tuple[Path, str]:
+    """Make the upper and work directories of an overlay in the new directory `place`.
 
-
-def prepare(place: Path, lower: Path, enclosure: Enclosure) -> Path:
-    """Make the upper and work directories in the new directory `place`; returns the upper.
-
-    Raises Unsupported where the filesystem of `place` cannot hold them.
+    Returns the upper directory, and what the names of the attributes begin with in which
+    overlayfs will keep its notes. Raises Unsupported where the filesystem cannot hold them:
+    without them mounting succeeds, and removing a directory fails later.
     """
     place.mkdir(mode=0o700)
     for name in (_UPPER, _WORK):
         (place / name).mkdir(mode=0o700)
     (place / _LOWER).symlink_to(lower)
     upper = place / _UPPER
-    probe = xattr_prefix(enclosure) + "repeatr"
-    try:
-        # Without these attributes mounting succeeds, and removing a directory fails later.
-        os.setxattr(upper, probe, b"y")
-        os.removexattr(upper, probe)
-    except OSError as problem:
-        raise Unsupported(str(problem)) from None
-    return upper
+    why = ""
+    for notes in _NOTES:
+        try:
+            os.setxattr(upper, notes + "repeatr", b"y")
+            os.removexattr(upper, notes + "repeatr")
+        except OSError as problem:
+            why = problem.strerror or str(problem)
+            continue
+        return upper, notes
+    raise Unsupported(f"no extended attributes on the filesystem of {place.parent}: {why}")
 
 
-def mount(place: Path, target: Path, enclosure: Enclosure) -> None:
-    """Mount the overlay of `place` on `target`. Raises Unsupported where the kernel refuses."""
-    common = f"lowerdir={_LOWER},upperdir={_UPPER},workdir={_WORK},redirect_dir=off,metacopy=off"
-    if enclosure.own_user_namespace:
-        common = f"lowerdir={_LOWER},upperdir={_UPPER},workdir={_WORK},userxattr"
-    # Volatile: nothing here outlives the run, so nothing need reach the disk. Older
-    # kernels (before 5.10) know no such option.
-    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def mount(place: Path, target: Path, notes: str) -> None:
+    """Mount the overlay of `place` on `target`; `notes` as `prepare` said.
+
+    Raises Unsupported where the kernel refuses.
+    """
+    options = f"lowerdir={_LOWER},upperdir={_UPPER},workdir={_WORK}"
+    # A user namespace may keep its notes in user.* only, and then the other two are
+    # neither needed nor allowed.
+    options += ",userxattr" if notes.startswith("user.") else ",redirect_dir=off,metacopy=off"
     target = target.absolute()
+    here = _here()
     try:
         # Relative names: the container sees the options in its mount table.
         os.chdir(place)
         try:
-            calls.mount("overlay", target, "overlay", data=common + ",volatile")
+            # Volatile: nothing here outlives the run, so nothing need reach the disk.
+            calls.mount("overlay", target, "overlay", data=options + ",volatile")
         except OSError:
             try:
-                calls.mount("overlay", target, "overlay", data=common)
+                # Kernels before 5.10 know no such option.
+                calls.mount("overlay", target, "overlay", data=options)
             except OSError as problem:
-                raise Unsupported(str(problem)) from None
+                raise Unsupported(os.strerror(problem.errno or 0)) from None
     finally:
-        os.fchdir(here)
-        os.close(here)
+        if here >= 0:
+            os.fchdir(here)
+            os.close(here)
+
+
+def _here() -> int:
+    """The current directory; -1 where the caller may not even name it any more."""
+    try:
+        return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def is_whiteout(status: os.stat_result) -> bool:

@@ -18,11 +18,6 @@ def relative(path: str) -> bytes:
     return os.fsencode(posixpath.normpath(path)).strip(b"/")
 
 
-def within(path: bytes, place: bytes) -> bool:
-    """Whether `path` is `place` or below it. Both are relative to the root; b"" is the root."""
-    return not place or path == place or path.startswith(place + b"/")
-
-
 def resolve(root_fd: int, path: bytes, *, follow_last: bool) -> bytes:
     """`path` with the symlinks on its way resolved inside the root.
 

@@ -51,6 +51,17 @@ class Interrupts:
         finally:
             self._raise = before
 
+    def hold(self) -> None:
+        """From now on, signals wait instead of raising: what goes on is at its end anyway."""
+        self._raise = False
+
+    def resume(self) -> None:
+        """End `hold`. Raises RepeatrError (CANCELLED) for a signal that waited."""
+        self._raise = True
+        if number := self.take():
+            self._raise = False
+            raise cancelled(number)
+
     def take(self) -> int:
         """The number of a signal that arrived and was not taken yet, or 0."""
         with suppress(BlockingIOError):
