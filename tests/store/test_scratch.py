@@ -322,16 +322,23 @@ def test_what_is_mounted_there_is_not_emptied(tmp_path: Path) -> None:
         "import sys\nfrom pathlib import Path\nfrom repeatr.store.scratch import sweep\n"
         "print(sweep(Path(sys.argv[1]), print))"
     )
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", 'mount --bind "$0" "$1/root" && shift && exec "$@"',
-         str(precious), str(scratch), sys.executable, "-c", code, str(scratch.parent)],
-        env=ENVIRONMENT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert "still mounted" in done.stdout and "umount -R" in done.stdout, done
-    assert os.listdir(precious) == ["file"]
-    # Its lock file stays with it; without the mount it goes.
+
+    def swept(*prefix: str) -> str:
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", 'mount --bind "$0" "$1/root" && shift && exec "$@"',
+             str(precious), str(scratch), *prefix, sys.executable, "-c", code, str(scratch.parent)],
+            env=ENVIRONMENT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done
+        assert os.listdir(precious) == ["file"]
+        return done.stdout
+
+    told = swept("setpriv", "--bounding-set=-sys_admin")
+    assert "still mounted" in told and "umount -R" in told
+    # Its lock file stays with it, and whoever may unmount takes both away.
     assert sorted(os.listdir(scratch.parent)) == ["dead-1", "dead-1.lock"]
-    assert sweep(scratch.parent) == 1
+    assert swept() == "1\n"
+    assert os.listdir(scratch.parent) == []
 
 
 @pytest.mark.skipif(not ROOT or not shutil.which("chattr"), reason="makes a file immutable")

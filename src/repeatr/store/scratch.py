@@ -121,6 +121,9 @@ def _discard(path: Path) -> str:
     mounted = _mounts_below(path)
     if mounted:
         # Never through a mount: behind it may be somebody's home directory.
+        _unmount(mounted)
+        mounted = _mounts_below(path)
+    if mounted:
         return f"{mounted[0]} is still mounted"
     try:
         parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -142,11 +145,26 @@ def _mounts_below(path: Path) -> list[str]:
             points = [line.split(" ", 5)[4] for line in table]
     except OSError:
         return []  # not Linux: no mounts are made there
-    # The table has real paths, with \040 and its like for white space.
+    # The table has real paths.
     real = os.path.realpath(path)
-    for plain, escaped in (("\\", "\\134"), (" ", "\\040"), ("\t", "\\011"), ("\n", "\\012")):
-        real = real.replace(plain, escaped)
-    return [point for point in points if point == real or point.startswith(real + "/")]
+    found = [_plain(point) if "\\" in point else point for point in points]
+    return [point for point in found if point == real or point.startswith(real + "/")]
+
+
+def _plain(point: str) -> str:
+    """A path of the table as it is: there, white space and backslashes are octal numbers."""
+    for plain, escaped in ((" ", "\\040"), ("\t", "\\011"), ("\n", "\\012"), ("\\", "\\134")):
+        point = point.replace(escaped, plain)
+    return point
+
+
+def _unmount(points: list[str]) -> None:
+    """Let go of mounts that a run left behind which was killed on a host without namespaces."""
+    from repeatr.linux import calls
+
+    for point in reversed(points):
+        with contextlib.suppress(OSError):
+            calls.unmount(point, calls.MNT_DETACH | calls.UMOUNT_NOFOLLOW)
 
 
 def _tell(emit: Emit, stuck: list[tuple[Path, str]]) -> None:
