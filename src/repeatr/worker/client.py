@@ -74,7 +74,8 @@ class Running:
 
     def __init__(self, request: Request) -> None:
         self._connection = _worker.connect()
-        self._connection.sendall(encode_request(request))
+        with suppress(ConnectionError):  # reading will tell that it is no more
+            self._connection.sendall(encode_request(request))
         self._lines = self._connection.makefile("rb")
         self._pid = 0
         self._answer: Answer | None = None
@@ -100,7 +101,7 @@ class Running:
         """The events, as they happen, to the run's end."""
         self._started()
         while self._answer is None:
-            line = self._lines.readline()
+            line = self._line()
             if not line:
                 raise RepeatrError(
                     Category.RPC,
@@ -128,5 +129,12 @@ class Running:
 
     def _started(self) -> int:
         if not self._pid:
-            self._pid = int(self._lines.readline() or b"0")
+            self._pid = int(self._line() or b"0")
         return self._pid
+
+    def _line(self) -> bytes:
+        """The next line that the run writes; b"" where it is no more."""
+        try:
+            return self._lines.readline()
+        except ConnectionError:  # it died before it read all that we wrote
+            return b""

@@ -20,11 +20,10 @@ from repeatr.linux.enclosure import Enclosure
 from repeatr.linux.interrupts import Interrupts
 from repeatr.model.document import parse_document
 from repeatr.model.events import Emit, Event, Level, Log
-from repeatr.run import Options, Place, run
+from repeatr.run import Options, Place, Ran, run
 from repeatr.store import memos
 from repeatr.store.filesets import Store
 from repeatr.worker.protocol import Answer, Request, decode_request, encode_answer, encode_event
-
 
 #: What a run imports when it needs it; here once, instead of in every child.
 _WARM = (
@@ -70,7 +69,9 @@ def _child(fd: int, here: Enclosure | RepeatrError) -> NoReturn:
     try:
         calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        with socket.socket(fileno=fd) as connection:
+        with socket.socket(fileno=fd) as connection, Interrupts() as interrupts:
+            # Whoever knows the pid may ask to stop: from now on, that has to wait its turn.
+            interrupts.hold()
             connection.sendall(b"%d\n" % os.getpid())
             with connection.makefile("rb") as lines:
                 request = decode_request(lines.readline())
@@ -78,7 +79,7 @@ def _child(fd: int, here: Enclosure | RepeatrError) -> NoReturn:
             def emit(event: Event) -> None:
                 connection.sendall(encode_event(event))
 
-            connection.sendall(encode_answer(_run(request, here, emit)))
+            connection.sendall(encode_answer(_run(request, here, emit, interrupts)))
         code = 0
     except BrokenPipeError:
         pass  # whoever asked has gone
@@ -88,31 +89,39 @@ def _child(fd: int, here: Enclosure | RepeatrError) -> NoReturn:
         os._exit(code)
 
 
-def _run(request: Request, here: Enclosure | RepeatrError, emit: Emit) -> Answer:
+def _run(
+    request: Request, here: Enclosure | RepeatrError, emit: Emit, interrupts: Interrupts
+) -> Answer:
     if isinstance(here, RepeatrError):
         return Answer(None, here)
     os.chdir(request.directory)
     os.environ.clear()
     os.environ.update(request.environment)
     os.umask(request.umask)
-    home = Path(request.home)
-    with Interrupts() as interrupts:
-        try:
-            parsed = parse_document(request.formula.encode(errors="surrogateescape"), request.name)
-            for warning in parsed.warnings:
-                emit(Log(Level.WARN, warning))
-            wanted = request.memo or bool(os.environ.get(memos.VARIABLE))
-            options = Options(
-                engine=request.engine,
-                memos=memos.memos_of(home) if wanted else None,
-                timeout=request.timeout,
-                keep=home / "kept" if request.keep else None,
-            )
-            store = Store(home, here.idmap.key, emit)
-            ran = run(parsed.document, Place(here, store, emit, interrupts), options)
-        except RepeatrError as error:
-            return Answer(None, error)
-        except Exception as error:
-            kind = type(error).__name__
-            return Answer(None, RepeatrError(Category.BUG, f"a bug in repeatr: {kind}: {error}"))
+    try:
+        interrupts.resume()
+        ran = _run_here(request, here, emit, interrupts)
+    except RepeatrError as error:
+        return Answer(None, error)
+    except Exception as error:
+        kind = type(error).__name__
+        return Answer(None, RepeatrError(Category.BUG, f"a bug in repeatr: {kind}: {error}"))
+    finally:
+        interrupts.hold()
     return Answer(ran.record, ran.error)
+
+
+def _run_here(request: Request, here: Enclosure, emit: Emit, interrupts: Interrupts) -> Ran:
+    parsed = parse_document(request.formula.encode(errors="surrogateescape"), request.name)
+    for warning in parsed.warnings:
+        emit(Log(Level.WARN, warning))
+    home = Path(request.home)
+    wanted = request.memo or bool(os.environ.get(memos.VARIABLE))
+    options = Options(
+        engine=request.engine,
+        memos=memos.memos_of(home) if wanted else None,
+        timeout=request.timeout,
+        keep=home / "kept" if request.keep else None,
+    )
+    store = Store(home, here.idmap.key, emit)
+    return run(parsed.document, Place(here, store, emit, interrupts), options)
