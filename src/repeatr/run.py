@@ -93,7 +93,12 @@ def run(document: Document, place: Place, options: Options) -> Ran:
         return Ran(memo)
     outputs = formula.outputs or {}
     _check_outputs(outputs, document.context, place.emit)
-    choice = choose(options.engine, place.enclosure, required_traits(document.formula.action))
+    choice = choose(
+        options.engine,
+        place.enclosure,
+        required_traits(document.formula.action),
+        place.emit,
+    )
     owner = _owner(formula.action)
     if not place.enclosure.idmap.holds(*owner) and place.enclosure.idmap.kind != "single":
         raise _no_such_id(owner, place.enclosure)

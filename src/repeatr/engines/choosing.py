@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from repeatr.engines.contract import Available, Engine, Unavailable
 from repeatr.errors import Category, RepeatrError
 from repeatr.linux.enclosure import Enclosure
+from repeatr.model.events import Emit, Level, Log, ignore
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -42,7 +43,11 @@ def names() -> tuple[str, ...]:
 
 
 def engine_named(name: str) -> Engine:
-    """The engine called `name`. Raises RepeatrError (USAGE) for an unknown name."""
+    """The engine called `name`.
+
+    Raises RepeatrError: USAGE for an unknown name, EXECUTOR where a package's engine can't
+    be loaded.
+    """
     name = _OLD_NAMES.get(name, name)
     where = _BUILT_IN.get(name)
     if where is not None:
@@ -56,12 +61,22 @@ def engine_named(name: str) -> Engine:
             f"no engine is called {name!r}",
             remedy=f"known are: {', '.join(names())}",
         )
-    found: Engine = added.load()()
+    try:
+        found: Engine = added.load()()
+    except Exception as problem:  # whatever another package's module may raise
+        raise RepeatrError(
+            Category.EXECUTOR,
+            f"the engine {name} can't be loaded from {added.value}:"
+            f" {type(problem).__name__}: {problem}",
+            remedy="mend or remove the package that brings it",
+        ) from problem
     return found
 
 
-def choose(name: str, enclosure: Enclosure, traits: Collection[str]) -> Choice:
+def choose(name: str, enclosure: Enclosure, traits: Collection[str], emit: Emit = ignore) -> Choice:
     """The engine `name`, or with "" the best built-in one; it must have the `traits`.
+
+    An engine's old name is taken, with a note to `emit`.
 
     Raises RepeatrError: USAGE for an unknown name, EXECUTOR where the engine (or every
     engine) is unavailable, with cause and remedy, JOB_INVALID where a trait is missing,
@@ -69,6 +84,8 @@ def choose(name: str, enclosure: Enclosure, traits: Collection[str]) -> Choice:
     """
     if name:
         engine = engine_named(name)
+        if name in _OLD_NAMES:
+            emit(Log(Level.WARN, f"the engine {name} is called {engine.name} now"))
         missing = _missing(engine, traits)
         if missing:
             raise _lacks(engine.name, missing)
@@ -107,16 +124,23 @@ def choose(name: str, enclosure: Enclosure, traits: Collection[str]) -> Choice:
 
 
 def _missing(engine: Engine, traits: Collection[str]) -> str:
-    return next((trait for trait in traits if not getattr(engine.traits, trait)), "")
+    return next((trait for trait in traits if not getattr(engine.traits, trait, False)), "")
 
 
 def _lacks(name: str, trait: str) -> RepeatrError:
-    having = [each for each in names() if getattr(engine_named(each).traits, trait)]
+    having = [each for each in names() if _has(each, trait)]
     return RepeatrError(
         Category.JOB_INVALID,
         f"the formula asks for the trait {trait}, which the engine {name} does not have",
         remedy=f"engines that have it: {', '.join(having) or 'none'}",
     )
+
+
+def _has(name: str, trait: str) -> bool:
+    try:
+        return not _missing(engine_named(name), (trait,))
+    except RepeatrError:
+        return False
 
 
 def _added() -> dict[str, EntryPoint]:

@@ -164,14 +164,7 @@ def _supervisor(job: Job, pipes: Pipes) -> NoReturn:
         wake = wake_up_pipe()
         child = os.fork()
         if child == 0:
-            # chroot(2) is not among the policy's capabilities, and so comes first.
-            try:
-                os.chroot(job.root)
-                os.chdir("/")
-            except OSError as problem:
-                os.write(report, b"fail chroot: %s\n" % str(problem).encode())
-                os._exit(1)
-            become(process_of(job, output), report)
+            become(process_of(job, output), report, lambda: _enter(job))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, children.SENT)
         os.close(output)
         status = _wait(child, wake, life)
@@ -184,6 +177,12 @@ def _supervisor(job: Job, pipes: Pipes) -> NoReturn:
         os.write(report, b"fail %s\n" % str(problem).encode()[:400].replace(b"\n", b" "))
     finally:
         os._exit(code)
+
+
+def _enter(job: Job) -> None:
+    # Not among the capabilities of most policies, and so before they are given up.
+    os.chroot(job.root)
+    os.chdir("/")
 
 
 def _mount(job: Job) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import resource
 import signal
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from repeatr.engines.contract import Job
@@ -36,10 +37,15 @@ def process_of(job: Job, output: int) -> Process:
     return Process(job.program, job.argv, env, job.cwd, job.uid, job.gid, job.capabilities, output)
 
 
-def become(process: Process, report: int) -> NoReturn:
-    """Turn this forked child into the process. Writes `exec STEP ERRNO` to `report` if it can't."""
+def become(process: Process, report: int, first: Callable[[], None] | None = None) -> NoReturn:
+    """Turn this forked child into the process, after it has done what is to be done `first`.
+
+    Writes `exec STEP ERRNO` to `report` if it can't.
+    """
     step = "start"
     try:
+        if first is not None:
+            first()
         os.setsid()
         os.dup2(_nothing_to_read(), 0)
         os.dup2(process.output, 1)

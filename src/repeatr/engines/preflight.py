@@ -8,6 +8,7 @@ import stat
 from collections.abc import Mapping
 
 from repeatr.assembly import paths
+from repeatr.assembly.layers import within
 from repeatr.engines.contract import ExecFailure
 from repeatr.errors import Category, RepeatrError
 
@@ -80,7 +81,13 @@ def explain(failure: ExecFailure, root_fd: int, program: str, cwd: str) -> Repea
 
 
 def _check_program(root_fd: int, program: str, what: str, depth: int) -> None:
-    if program.startswith(("/proc/", "/dev/")):
+    inside = _resolved(root_fd, program)
+    if within(inside, b"proc"):
+        # There the kernel shows Repeatr's own program, until it has started the action's.
+        raise _invalid(
+            f"{what}: {program} is in /proc, which is no input's", "name a program of an input"
+        )
+    if within(inside, b"dev"):
         return  # the engine's, and not there yet
     found = _look(root_fd, program)
     if found is None:
@@ -116,19 +123,15 @@ def _interpreter(root_fd: int, program: str) -> str:
 
 def _loader(root_fd: int, program: str) -> str:
     """The loader that an ELF program names, or ""."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
+    from repeatr.base import elf
 
     with _Opened(root_fd, program) as fd:
         if fd < 0:
             return ""
-        with os.fdopen(os.dup(fd), "rb") as file:
-            try:
-                for segment in ELFFile(file).iter_segments("PT_INTERP"):
-                    return str(segment.get_interp_name())  # type: ignore[attr-defined]
-            except (ELFError, ValueError):
-                pass
-    return ""
+        try:
+            return elf.read(f"/proc/self/fd/{fd}").interpreter
+        except (elf.NotElf, OSError):
+            return ""
 
 
 class _Opened:
@@ -156,6 +159,13 @@ class _Opened:
     def __exit__(self, *_error: object) -> None:
         if self._fd >= 0:
             os.close(self._fd)
+
+
+def _resolved(root_fd: int, path: str) -> bytes:
+    try:
+        return paths.resolve(root_fd, paths.relative(path), follow_last=True)
+    except OSError:
+        return paths.relative(path)
 
 
 def _look(root_fd: int, path: str) -> os.stat_result | None:

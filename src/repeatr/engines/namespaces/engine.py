@@ -10,16 +10,14 @@ The order of the steps is the design:
 4.  It binds the root onto itself (a mount that may become the root), mounts /dev and /proc
     in it, pivots, and lets go of the old root: from here on nothing of the host is in reach.
 5.  It forks the process, which becomes the action's user and loses the capabilities that
-    the policy does not give, before it executes anything.
+    the policy does not give, before it executes anything. One that may mount first goes into
+    a user namespace of its own, where these mounts are locked.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-import struct
-from fcntl import ioctl
 from typing import NoReturn
 
 from repeatr.engines import supervise
@@ -28,6 +26,8 @@ from repeatr.engines.descriptors import Pipes, keep_only
 from repeatr.engines.kernel_filesystems import MOUNT_POINTS, TTY_GROUP, mount_dev, mount_proc
 from repeatr.engines.launch import process_of
 from repeatr.engines.namespaces import init
+from repeatr.engines.namespaces.loopback import loopback_up
+from repeatr.engines.namespaces.sealing import Ids, Seal
 from repeatr.errors import Category, RepeatrError
 from repeatr.linux import calls, children
 from repeatr.linux.enclosure import Enclosure, why_no_user_namespace, write_maps
@@ -191,14 +191,13 @@ def _container(job: Job, pipes: Pipes) -> NoReturn:
         os.setsid()
         calls.set_hostname(job.hostname)
         if job.network == "none":
-            _loopback_up()
+            loopback_up()
         _change_root(os.fspath(job.root), job.enclosure.idmap)
         calls.set_process_name(b"init")
         calls.forget_command_line(b"init")
         # Not dumpable: the process, even where it has the same user id, can't look into us.
         calls.prctl(calls.PR_SET_DUMPABLE, 0)
-        process = process_of(job, output)
-        init.run(process, report, life)
+        init.run(process_of(job, output), report, life, _seal(job))
         code = 0
     except BaseException as problem:  # must not unwind into the code that forked us
         os.write(report, b"fail %s\n" % str(problem).encode()[:400].replace(b"\n", b" "))
@@ -206,10 +205,12 @@ def _container(job: Job, pipes: Pipes) -> NoReturn:
         os._exit(code)
 
 
-def _loopback_up() -> None:
-    """Bring `lo` up: SIOCSIFFLAGS with IFF_UP | IFF_RUNNING (netdevice(7))."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        ioctl(control, 0x8914, struct.pack("16sH22x", b"lo", 0x1 | 0x40))
+def _seal(job: Job) -> Seal | None:
+    if job.capabilities is not None:
+        return None  # it may not mount
+    uids, gids = _inner_map(job.enclosure.idmap, job.uid, job.gid)
+    same = Ids(*(tuple(Extent(e.inside, e.inside, e.length) for e in ids) for ids in (uids, gids)))
+    return Seal(same, own_network=job.network == "none")
 
 
 def _change_root(root: str, idmap: IdMap) -> None:

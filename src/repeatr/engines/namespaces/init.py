@@ -10,10 +10,11 @@ import select
 import signal
 
 from repeatr.engines.launch import Process, become, pass_on, wake_up_pipe
+from repeatr.engines.namespaces.sealing import Seal
 from repeatr.linux.children import SENT
 
 
-def run(process: Process, report: int, life: int) -> None:
+def run(process: Process, report: int, life: int, seal: Seal | None) -> None:
     """Start the process and write to `report` how it ended.
 
     `life` is the reading end of a pipe whose other end only Repeatr holds: its end of file
@@ -23,7 +24,9 @@ def run(process: Process, report: int, life: int) -> None:
     wake = wake_up_pipe()
     child = os.fork()
     if child == 0:
-        become(process, report)
+        become(process, report, seal.enter if seal else None)
+    if seal is not None:
+        seal.grant(child)
     # From here on there is somebody to pass signals on to.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)
     os.close(process.output)
