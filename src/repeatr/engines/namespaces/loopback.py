@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import socket
+import os
 import struct
 from fcntl import ioctl
+
+from repeatr.linux import calls
 
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
@@ -13,5 +15,8 @@ _IFF_RUNNING = 0x40
 
 def loopback_up() -> None:
     """Bring `lo` up in this process's network namespace (netdevice(7))."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    control = calls.datagram_socket()
+    try:
         ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP | _IFF_RUNNING))
+    finally:
+        os.close(control)
