@@ -61,7 +61,8 @@ class Options(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """A run record, and the error where the process itself failed (JOB_UNSUCCESSFUL)."""
+    """A run record, and an error: the process failed (JOB_UNSUCCESSFUL), or the record could
+    not be kept (STORE)."""
 
     record: RunRecord
     error: RepeatrError | None = None
@@ -99,6 +100,9 @@ def run(document: Document, place: Place, options: Options) -> Ran:
         required_traits(document.formula.action),
         place.emit,
     )
+    if place.enclosure.idmap.kind == "single":
+        detail = (("why", place.enclosure.note),)
+        place.emit(Log(Level.INFO, "owners: single (one id owns every file here)", detail))
     owner = _owner(formula.action)
     if not place.enclosure.idmap.holds(*owner) and place.enclosure.idmap.kind != "single":
         raise _no_such_id(owner, place.enclosure)
@@ -126,10 +130,14 @@ def run(document: Document, place: Place, options: Options) -> Ran:
         hostname=os.uname().nodename,
         metadata=metadata,
     )
-    with Records(place.store.home) as records:
-        records.save(record)
-    if options.memos is not None:
-        options.memos.save(record)
+    try:
+        with Records(place.store.home) as records:
+            records.save(record)
+        if options.memos is not None:
+            options.memos.save(record)
+    except RepeatrError as problem:
+        # What was run is not lost with it.
+        return Ran(record, problem)
     return Ran(record, _unsuccessful(ended.code) if ended.code else None)
 
 
