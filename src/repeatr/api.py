@@ -75,11 +75,11 @@ def unpack(
 ) -> WareID:
     """Unpack a ware to `path`: verified, and then there at once, or not at all.
 
-    `path` must be absent or an empty directory. `placer` is one of `placers.PLACERS`.
+    `path` must be absent or an empty directory. `placer` is one of `assembly.placers.PLACERS`.
     Without `sources` the store is asked, and its own warehouse. Returns the ware's id after
     the filters: by default files become the calling user's.
     """
-    from repeatr.placers import placer_called
+    from repeatr.assembly.placers import placer_called
     from repeatr.wares.packtypes import packtype
 
     place = placer_called(placer)
