@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
-from repeatr.errors import Category, RepeatrError
 from repeatr.assembly.landing import Landing
+from repeatr.errors import Category, RepeatrError
 from repeatr.model.events import Emit, Level, Log
 from repeatr.model.filters import Filters
 from repeatr.model.wareid import WareID
