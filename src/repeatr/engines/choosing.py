@@ -146,4 +146,5 @@ def _has(name: str, trait: str) -> bool:
 def _added() -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points
 
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    found = entry_points(group=ENTRY_POINTS)
+    return {point.name: point for point in found if point.name not in _BUILT_IN}

@@ -58,6 +58,8 @@ NUMBERS = {
 
 _VERSION_3 = 0x20080522
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
 
 class _Header(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
@@ -72,12 +74,15 @@ class _Words(ctypes.Structure):
 
 
 def effective() -> int:
-    """The calling thread's effective capabilities, as a bit mask."""
-    with open("/proc/self/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"CapEff:"):
-                return int(line.split()[1], 16)
-    return 0
+    """The calling thread's effective capabilities, as a bit mask (capget(2))."""
+    # Not from /proc, which a root may lack.
+    header = _Header(_VERSION_3, 0)
+    words = (_Words * 2)()
+    if _libc.capget(ctypes.byref(header), ctypes.byref(words)) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"capget: {os.strerror(code)}")
+    low, high = (int(each.effective) for each in words)
+    return low | high << 32
 
 
 def has(name: str) -> bool:
@@ -131,7 +136,6 @@ def _set(mask: int) -> None:
     for index in range(2):
         part = mask >> (32 * index) & 0xFFFFFFFF
         words[index] = _Words(part, part, part)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.capset(ctypes.byref(header), ctypes.byref(words)) != 0:
+    if _libc.capset(ctypes.byref(header), ctypes.byref(words)) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"capset {mask:#x}: {os.strerror(code)}")

@@ -133,17 +133,19 @@ class Container:
         stops: tuple[Stop, ...] = (),
         timeout: float | None = None,
         grace: float = supervise.GRACE,
+        enter: Callable[[], enclosure.Enclosure] = enclosure.enter,
         **fields: Any,
     ) -> Outcome:
         """Run `argv` to its end in a new root.
 
         `before` and `after` are called with the root's path on the host, inside the
-        enclosure; what `after` returns is `Outcome.seen`. `fields` replace those of the Job.
+        enclosure, which `enter` enters; what `after` returns is `Outcome.seen`. `fields`
+        replace those of the Job.
         """
 
         def work() -> Outcome:
             supervise.GRACE = grace
-            here = enclosure.enter()
+            here = enter()
             uid, gid = fields.get("uid", 1000), fields.get("gid", 1000)
             with Rootfs(self._base, here, uid, gid, self.engine.mount_points) as root:
                 if before is not None:
