@@ -17,7 +17,11 @@ FILTERS = st.builds(
     Filters,
     uid=st.none() | st.just("keep") | st.integers(0, 2**32 - 1),
     mtime=st.none() | st.just("keep") | st.integers(-(2**63), 2**63 - 1).filter(lambda n: n != -1),
+    gid=st.none() | st.just("keep") | st.integers(0, 2**32 - 1),
+    sticky=st.sampled_from([None, "keep", "ignore"]),
     setid=st.sampled_from([None, "keep", "ignore", "reject"]),
+    dev=st.sampled_from([None, "keep", "ignore", "reject"]),
+    xattr=st.sampled_from([None, "keep", "ignore"]),
 )
 ACTIONS = st.builds(
     Action,

@@ -81,11 +81,11 @@ def test_guids_differ() -> None:
 
 
 def test_events() -> None:
-    log = Log(Level.WARN, "höm", (("path", "/a"),), time=5)
+    log = Log(Level.WARN, "höm", (("path", "/a"),), when=5)
     assert json_line(event_to_json(log)) == (
         '{"log":{"t":5,"lvl":3,"msg":"höm","detail":[["path","/a"]]}}'
     )
-    output = Output(b"a\n\xff\xc3\xa9", time=6)
+    output = Output(b"a\n\xff\xc3\xa9", when=6)
     assert json_line(event_to_json(output)) == '{"txt":{"t":6,"msg":"a\\n\ufffdé"}}'
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class Level(IntEnum):
@@ -20,26 +20,45 @@ class Level(IntEnum):
     ERROR = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
-    """A line about what Repeatr does. `detail` holds facts as (key, value) pairs."""
-
+class _Log(NamedTuple):
     level: Level
     msg: str
-    detail: tuple[tuple[str, str], ...] = ()
-    time: int = field(default_factory=lambda: int(time.time()))
+    detail: tuple[tuple[str, str], ...]
+    time: int
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Log(_Log):
+    """A line about what Repeatr does. `detail` holds facts as (key, value) pairs."""
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        level: Level,
+        msg: str,
+        detail: tuple[tuple[str, str], ...] = (),
+        when: int | None = None,
+    ) -> Log:
+        """A line of now, unless `when` (seconds since 1970) says otherwise."""
+        return super().__new__(cls, level, msg, detail, int(time.time()) if when is None else when)
+
+
+class _Output(NamedTuple):
+    msg: bytes
+    time: int
+
+
+class Output(_Output):
     """A piece of the process's stdout and stderr, interleaved as written."""
 
-    msg: bytes
-    time: int = field(default_factory=lambda: int(time.time()))
+    __slots__ = ()
+
+    def __new__(cls, msg: bytes, when: int | None = None) -> Output:
+        """A piece of now, unless `when` (seconds since 1970) says otherwise."""
+        return super().__new__(cls, msg, int(time.time()) if when is None else when)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far long work is: `done` of `total` (None where unknown) bytes of `what`."""
 
     what: str

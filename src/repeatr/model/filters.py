@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from repeatr.errors import Category, RepeatrError
 
@@ -34,8 +33,7 @@ _RFC3339 = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(NamedTuple):
     """One value for each key; None where none was given.
 
     `keep` (packing) and `follow` (unpacking) both mean: leave it as it is. `mine` is the
@@ -54,10 +52,10 @@ class Filters:
         """These filters, with what is not given taken from `defaults`."""
         missing = {
             key: getattr(defaults, key)
-            for key in _KEYS_IN_CLASS_ORDER
+            for key in self._fields
             if getattr(self, key) is None
         }
-        return replace(self, **missing) if missing else self
+        return self._replace(**missing) if missing else self
 
     def canonical(self) -> dict[str, str]:
         """What is given, as text by key, keys sorted: the form that is hashed."""
@@ -74,10 +72,8 @@ class Filters:
         return ",".join(f"{key}={value}" for key, value in self.canonical().items())
 
 
-_KEYS_IN_CLASS_ORDER = tuple(field.name for field in fields(Filters))
-
 #: Every filter key, sorted: the canonical order.
-KEYS = tuple(sorted(_KEYS_IN_CLASS_ORDER))
+KEYS = tuple(sorted(Filters._fields))
 
 # The words that a key takes, by usage, in the order in which they are told.
 _WORDS: dict[Usage, dict[str, tuple[str, ...]]] = {
@@ -113,7 +109,7 @@ PACK_DEFAULTS = Filters(
 )
 
 #: The same for a formula's outputs.
-OUTPUT_DEFAULTS = replace(PACK_DEFAULTS, setid="keep", dev="keep")
+OUTPUT_DEFAULTS = PACK_DEFAULTS._replace(setid="keep", dev="keep")
 
 #: What `unpack` does with keys that are not given.
 UNPACK_DEFAULTS = Filters(
@@ -138,7 +134,7 @@ FOLLOW_ALL = Filters(
 )
 
 #: How `scan` reads a ware.
-SCAN_DEFAULTS = replace(FOLLOW_ALL, setid="reject", dev="reject")
+SCAN_DEFAULTS = FOLLOW_ALL._replace(setid="reject", dev="reject")
 
 
 def parse_filters(text: str, usage: Usage) -> Filters:

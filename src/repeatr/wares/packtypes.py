@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from repeatr.errors import Category, RepeatrError
 from repeatr.fileset.entry import DIRECTORY, FILE, Content, Entry
@@ -26,8 +25,7 @@ Reader = Callable[
 Writer = Callable[[Iterable[tuple[Entry, bytes | Iterator[bytes] | None]], BinaryIO], None]
 
 
-@dataclass(frozen=True, slots=True)
-class PackType:
+class PackType(NamedTuple):
     """A pack format.
 
     `sound`: its ids cover every entry, not only files and directories, and xattrs are
