@@ -12,6 +12,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol
@@ -196,6 +197,13 @@ def own_kind() -> str:
     from repeatr.linux import idmaps
 
     return "range" if idmaps.from_subordinate_ids() is not None else "single"
+
+
+def directory_for_all() -> Path:
+    """A new directory that every user can go through; `remove` it afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="repeatr-test-"))
+    directory.chmod(0o755)
+    return directory
 
 
 def remove(directory: Path) -> None:

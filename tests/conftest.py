@@ -6,7 +6,6 @@ Being here, this file also puts tests/ on the import path: tests share modules f
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def shared_tmp() -> Iterator[Path]:
     """A new directory that every user can go through (pytest's own `tmp_path` is 0700)."""
-    directory = Path(tempfile.mkdtemp(prefix="repeatr-test-"))
-    directory.chmod(0o755)
+    directory = callers.directory_for_all()
     yield directory
     callers.remove(directory)
 

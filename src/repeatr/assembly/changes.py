@@ -203,20 +203,21 @@ class _Origins:
         before = self._layer.before.get(path)
         if before is not None and identity(status, fd, name).same_entry(before):
             return True
-        origin = _note(fd, name, status, self._layer.notes + "origin")
-        if origin is None:
+        if _note(fd, name, status, self._layer.notes + "origin") is None:
             return False
         # The note goes with an entry that is renamed, also over another.
-        return not (origin and self._told_by_number) or self._number_is_old(path)
+        return not self._told_by_number or self._number_is_old(path, status.st_ino)
 
-    def _number_is_old(self, path: bytes) -> bool:
+    def _number_is_old(self, path: bytes, upper: int) -> bool:
         parent, _, name = path.rpartition(b"/")
         try:
-            seen = os.stat(name, dir_fd=self._seen.get(parent), follow_symlinks=False)
-            old = os.stat(name, dir_fd=self._below.get(parent), follow_symlinks=False)
+            seen = os.stat(name, dir_fd=self._seen.get(parent), follow_symlinks=False).st_ino
+            old = os.stat(name, dir_fd=self._below.get(parent), follow_symlinks=False).st_ino
         except OSError:
             return False
-        return seen.st_ino == old.st_ino
+        # In a user namespace overlayfs forgets the old number when it runs out of memory, and
+        # shows the upper one: then the note must do.
+        return seen in (old, upper)
 
 
 def _note(parent_fd: int, name: str, status: os.stat_result, note: str) -> bytes | None:
