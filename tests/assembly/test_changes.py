@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from assembly_lab import Answer, Lab, Request, Tree
-from made_trees import HARD, TREE, d, f, n
+from assembly_lab import Answer, Lab, Request
+from made_trees import HARD, TREE, Tree, d, f, n
 from repeatr.fileset.entry import Entry
 
 PLACEMENTS = ["overlay", "memory", "copy"]

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "fileset"))
-
-from trees import trees
-
-from assembly_lab import Lab, Request, Tree
+from assembly_lab import Lab, Request
+from made_trees import TREE, Tree
 from repeatr.fileset.entry import Entry
+from trees import trees
 
 #: Each operation picks paths by number from those that are there, and may fail.
 _OPERATIONS = """
@@ -42,16 +36,15 @@ def remade(path):
 def replaced(path, other):
     remove(path)
     write(path, b"replaced")
-def moved(a, b):
-    try:
-        os.rename(a, b)
-    except OSError:
-        shutil.move(a, b)
+def overwrite(path, *more):
+    # Nothing waits for the other end of a fifo, and no device of this machine is opened.
+    if stat.S_ISREG(os.lstat(path).st_mode):
+        write(path, *more)
 def special(path, a):
     os.mkfifo(path) if a % 2 else socket.socket(socket.AF_UNIX).bind(path)
 DO = {
-    "write": lambda a, b: write(pick(a), b"w%d" % b),
-    "append": lambda a, b: write(pick(a), b"a", os.O_WRONLY | os.O_APPEND),
+    "write": lambda a, b: overwrite(pick(a), b"w%d" % b),
+    "append": lambda a, b: overwrite(pick(a), b"a", os.O_WRONLY | os.O_APPEND),
     "truncate": lambda a, b: os.truncate(pick(a), b * 1000),
     "create": lambda a, b: write(fresh(a), b"c%d" % b),
     "mkdir": lambda a, b: os.mkdir(fresh(a), b & 0o7777),
@@ -60,7 +53,6 @@ DO = {
     "replace": lambda a, b: replaced(pick(a), b),
     "rename": lambda a, b: os.rename(pick(a), fresh(b)),
     "rename over": lambda a, b: os.rename(pick(a), pick(b)),
-    "move": lambda a, b: moved(pick(a), fresh(b)),
     "link": lambda a, b: os.link(pick(a), fresh(b), follow_symlinks=False),
     "symlink": lambda a, b: os.symlink(b"to%d" % b, fresh(a)),
     "chmod": lambda a, b: os.chmod(pick(a), b & 0o7777),
@@ -78,7 +70,7 @@ for name, a, b in OPERATIONS:
 _NAMES = [line.split('"')[1] for line in _OPERATIONS.splitlines() if line.startswith('    "')]
 _numbers = st.integers(0, 5000)
 operations = st.lists(st.tuples(st.sampled_from(_NAMES), _numbers, _numbers), max_size=12)
-_many = settings(max_examples=60 if os.environ.get("CI") else 25)
+_many = settings(max_examples=100)
 
 
 @_many
@@ -111,16 +103,16 @@ def _shown(entries: list[Entry]) -> list[Entry]:
 
 
 def test_every_operation_is_known() -> None:
-    assert len(_NAMES) == 18
+    assert len(_NAMES) == 17
 
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_every_operation_does_something(lab: Lab, name: str) -> None:
-    from made_trees import TREE
-
+    if (lab.caller.kind, name) == ("single", "chown"):
+        return  # there is one owner
     plain = lab(Request({"/": TREE[:15]})).scan
-    done = {
-        str(lab(Request({"/": TREE[:15]}, f"OPERATIONS = [{(name, a, 7)!r}]\n{_OPERATIONS}")).scan)
-        for a in (1, 3, 5, 6)
-    }
-    assert done - {str(plain)}
+    for a in range(1, 12):
+        happening = f"OPERATIONS = [{(name, a, 2 * a + 1)!r}]\n{_OPERATIONS}"
+        if lab(Request({"/": TREE[:15]}, happening)).scan != plain:
+            return
+    raise AssertionError("it did nothing")
