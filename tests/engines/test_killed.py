@@ -114,7 +114,7 @@ def test_interrupt_at_a_terminal() -> None:
         "    try:\n"
         "        os.write(1, b'ready')\n"
         "        here = enclosure.enter()\n"
-        "        for _ in range(200):\n"
+        "        for _ in range(500):\n"
         "            Namespaces().probe(here)\n"
         "    except RepeatrError:\n"
         "        os.write(1, b' stopped')\n"
@@ -131,4 +131,5 @@ def test_interrupt_at_a_terminal() -> None:
             assert started.stdout.read(5) == b"ready"
             time.sleep(delay)
             os.killpg(started.pid, signal.SIGINT)
-            assert started.stdout.read() == b" stopped"
+            said, _ = started.communicate(timeout=20)
+            assert said == b" stopped"

@@ -25,7 +25,10 @@ SENT = (
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Meanwhile, the signals SENT wait. A child forked inside keeps them waiting after it."""
+    """Meanwhile, the signals SENT wait. A child forked inside keeps them waiting after it.
+
+    For a process of one thread: another thread would take them instead.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SENT)
     try:
         yield

@@ -45,15 +45,16 @@ def enter() -> Enclosure:
             calls.unshare(calls.CLONE_NEWNS)
             _keep_mounts_inside()
         except OSError as problem:
-            return on_host(can_mount=True, note=f"no mount namespace of its own: {problem}")
+            return on_host(can_mount=True, note=f"no mount namespace of its own: {_said(problem)}")
         return Enclosure(idmaps.everything(), own_user_namespace=False)
+    who = _who()
     try:
-        idmap, note = _enter_mapped()
+        idmap, note = _enter_mapped(who)
         try:
             calls.unshare(calls.CLONE_NEWNS)
             _keep_mounts_inside()
         except OSError as problem:
-            raise _refused(problem) from None
+            raise _refused(problem, who) from None
     except RepeatrError as refused:
         if os.geteuid() != 0 or _in_own_user_namespace():
             raise
@@ -72,13 +73,13 @@ def on_host(*, can_mount: bool, note: str = "") -> Enclosure:
     )
 
 
-def _enter_mapped() -> tuple[IdMap, str]:
+def _enter_mapped(who: str) -> tuple[IdMap, str]:
     idmap, note = _best_map()
     try:
-        _enter_user_namespace(idmap)
+        _enter_user_namespace(idmap, who)
     except _MapRefused as refused:
         idmap, note = idmaps.single(), str(refused)
-        _enter_user_namespace(idmap)
+        _enter_user_namespace(idmap, who)
     return idmap, note
 
 
@@ -132,7 +133,7 @@ _SYSTEM_PATH = (
 )
 
 
-def _enter_user_namespace(idmap: IdMap) -> None:
+def _enter_user_namespace(idmap: IdMap, who: str) -> None:
     """Make a user namespace with the ids of `idmap`, and move this process into it.
 
     A child makes the namespace and waits; this process, still outside, has it mapped and
@@ -155,7 +156,7 @@ def _enter_user_namespace(idmap: IdMap) -> None:
         if not os.read(ready_read, 1):
             code = abs(children.end_of(child))
             child = 0
-            raise _refused(OSError(code, f"unshare: {os.strerror(code)}"))
+            raise _refused(OSError(code, f"unshare: {os.strerror(code)}"), who)
         namespace = os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         try:
             if idmap.kind == "range":
@@ -165,7 +166,7 @@ def _enter_user_namespace(idmap: IdMap) -> None:
                 write_maps(child, idmap.uids, idmap.gids, groups=idmap.kind == "root")
             calls.setns(namespace, calls.CLONE_NEWUSER)
         except OSError as problem:
-            raise _refused(problem) from None
+            raise _refused(problem, who) from None
         finally:
             os.close(namespace)
     finally:
@@ -224,15 +225,20 @@ def _keep_mounts_inside() -> None:
     calls.mount(None, "/", flags=calls.MS_REC | calls.MS_SLAVE)
 
 
-def _refused(problem: OSError) -> RepeatrError:
+def _refused(problem: OSError, who: str) -> RepeatrError:
     """The error for a host that allows no enclosure, with the cause read from the host."""
     cause, remedy = why_no_user_namespace(problem)
     return RepeatrError(
         Category.EXECUTOR,
-        f"this host lets {_who()} make no container: {cause}",
+        f"this host lets {who} make no container: {cause}",
         remedy=remedy,
-        details={"system": str(problem)},
+        details={"system": _said(problem)},
     )
+
+
+def _said(problem: OSError) -> str:
+    """What a failed call said, without its number."""
+    return problem.strerror or str(problem)
 
 
 def _who() -> str:
@@ -273,10 +279,13 @@ def why_no_user_namespace(problem: OSError) -> tuple[str, str]:
         )
     if problem.errno in (errno.EPERM, errno.EACCES) and _seccomp_filtered():
         return (
-            f"a seccomp filter refuses it ({problem})",
+            f"a seccomp filter refuses it ({_said(problem)})",
             "start the surrounding container with --security-opt seccomp=unconfined",
         )
-    return f"the kernel says: {problem}", "run as root, or in a place that allows user namespaces"
+    return (
+        f"the kernel says: {_said(problem)}",
+        "run as root, or in a place that allows user namespaces",
+    )
 
 
 def _seccomp_filtered() -> bool:

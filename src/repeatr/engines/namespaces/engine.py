@@ -16,8 +16,10 @@ The order of the steps is the design:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from typing import NoReturn
 
 from repeatr.engines import supervise
@@ -71,13 +73,14 @@ class Namespaces:
             except OSError as problem:
                 return Unavailable(*why_no_user_namespace(problem))
             pipes.close_inside_ends()
-            try:
-                _write_inner_maps(pid, enclosure.idmap, 0, 0)
+            with _killed_on_error(pid):
+                try:
+                    _write_inner_maps(pid, enclosure.idmap, 0, 0)
+                except OSError as problem:
+                    os.kill(pid, signal.SIGKILL)
+                    children.end_of(pid)
+                    return Unavailable(*why_no_user_namespace(problem))
                 os.write(pipes.life_write, b"\0")
-            except OSError as problem:
-                os.kill(pid, signal.SIGKILL)
-                return Unavailable(*why_no_user_namespace(problem))
-            finally:
                 code = children.end_of(pid)
             step = os.read(pipes.report_read, 64)
         if code:
@@ -112,21 +115,33 @@ class Namespaces:
                     Category.EXECUTOR, f"no namespaces for the container: {cause}", remedy=remedy
                 ) from None
             pipes.close_inside_ends()
-            try:
-                _write_inner_maps(pid, job.enclosure.idmap, job.uid, job.gid)
+            with _killed_on_error(pid):
+                try:
+                    _write_inner_maps(pid, job.enclosure.idmap, job.uid, job.gid)
+                except OSError as problem:
+                    raise RepeatrError(
+                        Category.EXECUTOR,
+                        f"the container's user ids could not be mapped: {problem}",
+                    ) from None
                 os.write(pipes.life_write, b"\0")
-            except OSError as problem:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                raise RepeatrError(
-                    Category.EXECUTOR, f"the container's user ids could not be mapped: {problem}"
-                ) from None
             return supervise.watch(job, pid, pipes.output_read, pipes.report_read)
 
 
 def owners(idmap: IdMap) -> str:
     """The trait `owners`: `all` where files have owners, `single` where one id owns everything."""
     return "single" if idmap.kind == "single" else "all"
+
+
+@contextlib.contextmanager
+def _killed_on_error(pid: int) -> Iterator[None]:
+    """Kill and reap the child `pid` where anything is raised, an interrupt as well."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            children.end_of(pid)
+        raise
 
 
 def _clone(network: str) -> int:
