@@ -175,8 +175,9 @@ def _fileset(directory: Path, tree: Tree) -> Any:
     from repeatr.fileset.place import Placer
     from repeatr.model.wareid import WareID
     from repeatr.store.filesets import StoredFileset
+    from repeatr.store.scratch import make_private
 
-    directory.mkdir()
+    make_private(directory)
     with Placer(directory / "root", faithful=False) as placer:
         for entry, content in tree:
             placer.place(entry, content)
