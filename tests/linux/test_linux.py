@@ -231,15 +231,7 @@ def test_subordinate_ids_of_a_user_without_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["root", "range", "single"])
-def test_enclosure(kind: str, tmp_path: Path) -> None:
-    directory = tmp_path
-    while directory != directory.parent:
-        if os.geteuid() == 0:
-            directory.chmod(directory.stat().st_mode | 0o011)
-        directory = directory.parent
-        if directory == Path("/tmp"):
-            break
-
+def test_enclosure(kind: str) -> None:
     def work() -> dict[str, object]:
         outside = os.readlink("/proc/self/ns/user"), os.readlink("/proc/self/ns/mnt")
         here = enclosure.enter()

@@ -153,6 +153,13 @@ def test_device_directory(container: Container) -> None:
     ]
 
 
+def test_no_other_devices(container: Container) -> None:
+    """/dev has nothing that depends on the host."""
+    allowed = {*DEVICES, "tty", "console", "ptmx", "pts", "shm", "mqueue"}
+    allowed |= {"fd", "stdin", "stdout", "stderr"}
+    assert set(container.run("/bin/ls", "/dev").lines) <= allowed
+
+
 def test_no_terminal(container: Container) -> None:
     """The process has no controlling terminal."""
     done = container.sh("echo x 2>/dev/null > /dev/tty && echo wrote; cat /proc/self/stat")
