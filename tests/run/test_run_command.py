@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -375,9 +376,7 @@ def test_the_loader_that_is_not_there(bench: Bench) -> None:
         ({"cwd": "/bin/sh/x"}, 40, "/bin/sh"),
     ],
 )
-def test_actions_that_are_wrong(
-    bench: Bench, action: dict[str, object], code: int, told: str
-) -> None:
+def test_actions_that_are_wrong(bench: Bench, action: dict[str, Any], code: int, told: str) -> None:
     bench.write("exit 0", **action)
     done = bench.run()
     assert done.code == code, done.err
