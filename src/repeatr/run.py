@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -106,21 +106,22 @@ def run(document: Document, place: Place, options: Options) -> Ran:
     owner = _owner(formula.action)
     if not place.enclosure.idmap.holds(*owner) and place.enclosure.idmap.kind != "single":
         raise _no_such_id(owner, place.enclosure)
+    hold, resume = _waiting(place.interrupts)
     with ExitStack() as stack:
-        sources = _sources(formula, document.context, place)
-        directory = stack.enter_context(place.store.run_directory("run", place.emit)).path
-        root = stack.enter_context(Root(directory, place.enclosure, owner, place.emit))
-        root.assemble(sources)
-        if options.keep is not None:
-            stack.callback(_keep, root, options.keep / guid, place.emit)
-        if place.interrupts:
-            # Called first: then nothing breaks off the cleaning up.
-            stack.callback(place.interrupts.hold)
-        ended, isolation = _execute(formula, choice, root, place, options)
-        results = _pack_outputs(outputs, document.context, root, place.emit)
-        metadata = _metadata(choice, isolation, root, place.enclosure)
-    if place.interrupts:
-        place.interrupts.resume()
+        try:
+            sources = _sources(formula, document.context, place)
+            directory = stack.enter_context(place.store.run_directory("run", place.emit)).path
+            root = stack.enter_context(Root(directory, place.enclosure, owner, place.emit))
+            root.assemble(sources)
+            if options.keep is not None:
+                stack.callback(_keep, root, options.keep / guid, place.emit)
+            ended, isolation = _execute(formula, choice, root, place, options)
+            results = _pack_outputs(outputs, document.context, root, place.emit)
+            metadata = _metadata(choice, isolation, root, place.enclosure)
+        finally:
+            # From here on no signal breaks off the cleaning up.
+            hold()
+    resume()
     record = RunRecord(
         guid=guid,
         time=int(started),
@@ -139,6 +140,13 @@ def run(document: Document, place: Place, options: Options) -> Ran:
         # What was run is not lost with it.
         return Ran(record, problem)
     return Ran(record, _unsuccessful(ended.code) if ended.code else None)
+
+
+def _waiting(interrupts: Interrupts | None) -> tuple[Callable[[], None], Callable[[], None]]:
+    """How to have signals wait, and no longer."""
+    if interrupts is None:
+        return lambda: None, lambda: None
+    return interrupts.hold, interrupts.resume
 
 
 def _owner(action: Action) -> Owner:

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from test_many_at_once import base_of, formula, nothing_is_left, start
 
 from callers import Caller
+from started_runs import base_of, formula, nothing_is_left, start
 
 TIMES = 24
 
@@ -25,7 +25,7 @@ def test_at_any_moment(as_user: Caller) -> None:
     early = 0
     for turn in range(TIMES):
         running = start(as_user, path)
-        # Before Python has come as far as to listen to signals there is nothing to test.
+        # Until Python has come so far as to listen to signals there is nothing to test.
         _until_it_listens(running.pid)
         time.sleep(dice.uniform(0, 0.35))
         running.send_signal(signal.SIGTERM if turn % 2 else signal.SIGINT)
@@ -59,7 +59,7 @@ def test_while_packing(as_user: Caller, group: bool) -> None:
         "formula": {{
             "inputs": {{"/": "{base}"}},
             "action": {{"exec": ["/bin/sh", "-c",
-                "dd if=/dev/urandom of=big bs=1M count=400 2>/dev/null; echo done"]}},
+                "dd if=/dev/urandom of=big bs=1M count=400 2>/dev/null; echo do''ne"]}},
             "outputs": {{"/task": {{"packtype": "tar"}}}}
         }},
         "context": {{"saveUrls": {{"/task": "ca+file://./out"}}}}

@@ -70,7 +70,7 @@ def execute(args: argparse.Namespace, printer: Printer) -> int:
         try:
             record, error = run(document, Place(here, store, printer.emit, interrupts), options)
         except RepeatrError as problem:
-            error = problem
+            error = interrupts.cause(problem)
         printer.result(record, error)
     return error.exit_code if error is not None else 0
 

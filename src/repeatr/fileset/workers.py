@@ -127,8 +127,9 @@ class StreamHash:
             if len(piece) < WORTH_A_THREAD:
                 self._hash.update(piece)
                 return
-            self._thread = threading.Thread(target=self._work, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, daemon=True)
+            thread.start()
+            self._thread = thread
         self._room.acquire()
         self._pieces.put(piece)
 

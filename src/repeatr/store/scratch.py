@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from repeatr.errors import Category, RepeatrError
+from repeatr.linux.children import signals_held
 from repeatr.model.events import Emit, Level, Log, ignore
 from repeatr.store.home import store_problem
 from repeatr.store.locks import Lock, try_lock
@@ -35,13 +36,16 @@ class Scratch:
         self._emit = emit
 
     def __enter__(self) -> Scratch:
-        # The lock first: a directory without a held lock is anybody's to remove.
-        self._lock.acquire()
         try:
-            make_private(self.path)
-        except OSError as error:
+            with signals_held():  # half made it would be left
+                # The lock first: a directory without a held lock is anybody's to remove.
+                self._lock.acquire()
+                make_private(self.path)
+        except BaseException as error:
             self.__exit__(None, None, None)
-            raise store_problem(self.path, "cannot be made", error) from error
+            if isinstance(error, OSError):
+                raise store_problem(self.path, "cannot be made", error) from error
+            raise
         return self
 
     def __exit__(
@@ -50,12 +54,13 @@ class Scratch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        left = _discard(self.path)
-        if left:
-            _tell(self._emit, [(self.path, left)])
-        else:
-            self._lock.keep(False)
-        self._lock.release()
+        with signals_held():
+            left = _discard(self.path)
+            if left:
+                _tell(self._emit, [(self.path, left)])
+            else:
+                self._lock.keep(False)
+            self._lock.release()
 
 
 def make_private(path: Path) -> None:
