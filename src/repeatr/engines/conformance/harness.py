@@ -39,6 +39,14 @@ KEPT = 1 << 20
 ENV = {"PATH": "/bin:/usr/bin", "HOME": "/home/reuser", "USER": "reuser"}
 
 
+def with_pattern() -> dict[str, str]:
+    """An environment with a host setting's value in PATTERN.
+
+    Tests of what must not be writable try to write what is there, so that a hole does no harm.
+    """
+    return {**ENV, "PATTERN": Path("/proc/sys/kernel/core_pattern").read_text().strip()}
+
+
 class Failure(NamedTuple):
     """How a process could not be started: `ExecFailure`, or a RepeatrError's category."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from repeatr.engines.conformance.harness import Container
+from repeatr.engines.conformance.harness import Container, with_pattern
 
 #: The traits, and under which name `isolation()` tells of them.
 TOLD_AS = {
@@ -138,16 +138,16 @@ def _devices(text: str) -> set[str]:
 def test_mounting_reaches_nothing(container: Container, uid: int, policy: str) -> None:
     """Whatever the process mounts or unmounts, no host setting can be written."""
     claimed(container, "mount_isolation")
-    pattern = Path("/proc/sys/kernel/core_pattern").read_text()
     done = container.sh(
         "mount -o remount,rw,bind /proc/sys; mount -o remount,rw /proc/sys; umount /proc/sys;"
         "umount /proc/kcore; umount /proc/sysrq-trigger;"
         "mkdir p; mount -t proc proc p; mount -t proc proc /proc; umount -l /proc;"
-        f"for f in /proc/sys/kernel/core_pattern p/sys/kernel/core_pattern; do"
-        f" printf %s '{pattern.strip()}' > $f && echo WROTE $f; done;"
+        "for f in /proc/sys/kernel/core_pattern p/sys/kernel/core_pattern; do"
+        ' echo "$PATTERN" > $f && echo WROTE $f; done;'
         "head -c1 p/kcore > /dev/null && echo READ; exit 0",
         uid=uid,
         policy=policy,
+        env=with_pattern(),
     )
     assert b"WROTE" not in done.output
     assert b"READ" not in done.output
@@ -161,12 +161,12 @@ def test_user_namespaces_inside(container: Container, uid: int) -> None:
         "unshare -r -m -p -f sh -c '"
         "mkdir -p /tmp/p; mount -t proc proc /tmp/p; umount -l /proc; umount /proc/sys;"
         "mount -o remount,rw,bind /proc/sys; mount -o remount,rw,bind /dev/null;"
-        "(echo core > /proc/sys/kernel/core_pattern) && echo WROTE;"
-        "(echo core > /tmp/p/sys/kernel/core_pattern) && echo WROTE;"
-        "head -c1 /tmp/p/kcore && echo READ; chmod 600 /dev/null && echo CHANGED;"
+        '(echo "$PATTERN" > /proc/sys/kernel/core_pattern) && echo WROTE;'
+        '(echo "$PATTERN" > /tmp/p/sys/kernel/core_pattern) && echo WROTE;'
+        "head -c1 /tmp/p/kcore && echo READ; chmod 666 /dev/null && echo CHANGED;"
         "mknod /tmp/n c 1 11 && head -c1 /tmp/n && echo OPENED; exit 0'; exit 0",
         uid=uid,
-        after=lambda _root: Path("/proc/sys/kernel/core_pattern").read_text(),
+        env=with_pattern(),
     )
     for said in (b"WROTE", b"READ", b"CHANGED", b"OPENED"):
         assert said not in done.output
