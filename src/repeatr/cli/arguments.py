@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import os
+from typing import Any, NoReturn
 
 from repeatr.errors import Category, RepeatrError
 
@@ -29,11 +30,27 @@ def parser_for(name: str, summary: str, examples: str) -> Parser:
         prog=f"repeatr {name}",
         description=summary,
         epilog=f"examples:\n{examples.rstrip()}" if examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     add_common(parser)
     return parser
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal. argparse makes one for every option, also where no help is
+    asked for, and imports `shutil` to measure the terminal each time; so it is told.
+    """
+
+    def __init__(self, prog: str, **more: Any) -> None:
+        super().__init__(prog, **{"width": _width() - 2, **more})
+
+
+def _width() -> int:
+    try:
+        return int(os.environ.get("COLUMNS", "")) or os.get_terminal_size(1).columns
+    except (ValueError, OSError):
+        return 80
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

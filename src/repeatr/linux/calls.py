@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import platform
 import re
 
 CLONE_NEWNS = 0x00020000
@@ -200,7 +199,7 @@ def leave_session_keyring() -> None:
 
     Where the kernel has no keys, or a seccomp filter denies them all, there is nothing to leave.
     """
-    number = _KEYCTL.get(platform.machine())
+    number = _KEYCTL.get(os.uname().machine)
     if number is not None:
         _libc.syscall(ctypes.c_long(number), ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None)
 
@@ -304,6 +303,6 @@ def forget_command_line(name: bytes) -> None:
 
 def _number(numbers: dict[str, int], name: str) -> int:
     try:
-        return numbers[platform.machine()]
+        return numbers[os.uname().machine]
     except KeyError:
-        raise OSError(38, f"{name}: not known for the machine {platform.machine()!r}") from None
+        raise OSError(38, f"{name}: not known for the machine {os.uname().machine!r}") from None
