@@ -284,3 +284,42 @@ def test_mounts_of_a_run_killed_on_a_host_without_namespaces(shared_tmp: Path) -
     assert done.code == 0, (done.code, done.err)
     assert os.listdir(caller.home / "runs") == []
     assert Path("/etc/passwd").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "filters", "code"),
+    [
+        ("/dev/sda", {}, 12),
+        ("/dev/sda", {"dev": "ignore"}, 12),
+        ("/dev/sda", {"dev": "reject"}, 13),
+        ("/pipe", {}, 12),
+        ("/bin/sh", {}, 12),
+        ("/bin/su", {"setid": "reject"}, 13),
+        ("/bin", {"setid": "reject"}, 13),
+        ("/dev", {"dev": "reject"}, 13),
+    ],
+)
+def test_outputs_that_are_refused(
+    as_user: Caller, path: str, filters: dict[str, str], code: int
+) -> None:
+    """For everybody the same, whatever of it they could unpack."""
+    formula = write(as_user, "exit 0")
+    document = json.loads(formula.read_text())
+    document["formula"]["outputs"] = {path: {"packtype": "tar", "filters": filters}}
+    formula.write_text(json.dumps(document))
+    done = run(as_user, formula)
+    assert done.code == code, done.err
+    assert done.out == ""
+    assert os.listdir(as_user.home / "runs") == []
+
+
+def test_the_stores_own_warehouse_comes_first(as_user: Caller) -> None:
+    base = as_user.repeatr("base", "sh").out.strip()
+    document = {
+        "formula": {"inputs": {"/": base}, "action": {"exec": ["/bin/sh", "-c", "exit 0"]}},
+        "context": {"fetchUrls": {"/": ["http://127.0.0.1:1/nobody", "ca+file:///absent"]}},
+    }
+    done = as_user.repeatr("run", "-", stdin=json.dumps(document))
+    assert done.code == 0 and "warn" not in done.err, done.err
+    other = {"REPEATR_HOME": str(as_user.directory / "other")}
+    assert as_user.repeatr("run", "-", stdin=json.dumps(document), env=other).code == 3
