@@ -28,7 +28,8 @@ _MAIN = "from assembly_lab import serve; serve()"
 _PRELUDE = """
 import os, shutil, socket, stat
 def write(path, data=b"new", flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC):
-    fd = os.open(path, flags, 0o644)
+    # What is a fifo does not wait for its other end.
+    fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
     os.write(fd, data)
     os.close(fd)
 """
