@@ -13,7 +13,7 @@ import callers
 from callers import Caller
 
 SCRIPT = """
-umask; touch made; mkdir dir; touch dir/x; stat -c '%n %a %u:%g %Y' / /etc /etc/conf /bin /task
+umask; stat -c '%n %a %u:%g %Y' / /etc /etc/conf /bin /task; touch made; mkdir dir; touch dir/x
 stat -c '%n %a %u:%g' made dir dir/x /task /tmp
 cat /proc/1/cmdline; echo; cat /proc/self/cgroup | wc -l > /dev/null
 echo hi > /etc/new 2>/dev/null; rm -r /var/gone && echo removed; ls /
