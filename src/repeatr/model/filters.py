@@ -51,9 +51,7 @@ class Filters(NamedTuple):
     def completed(self, defaults: Filters) -> Filters:
         """These filters, with what is not given taken from `defaults`."""
         missing = {
-            key: getattr(defaults, key)
-            for key in self._fields
-            if getattr(self, key) is None
+            key: getattr(defaults, key) for key in self._fields if getattr(self, key) is None
         }
         return self._replace(**missing) if missing else self
 
