@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import cache
 
 import pytest
-from becoming import becoming
 
 import callers
+from becoming import becoming
 
 pytest.register_assert_rewrite("repeatr.engines.conformance")
 

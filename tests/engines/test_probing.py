@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import seccomp
-from becoming import becoming
 
 import callers
+import seccomp
+from becoming import becoming
 from repeatr.engines.chroot import Chroot
 from repeatr.engines.conformance.harness import in_child
 from repeatr.engines.contract import Available, Engine, Unavailable

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from trees import trees
 
 from repeatr.fileset.diff import diff
 from repeatr.fileset.entry import Entry
 from repeatr.fileset.manifest import Manifest
+from trees import trees
 
 ROOT = Entry(b"", "d", 0o755, 0, 0, 0)
 FILE = Entry(b"x", "f", 0o644, 0, 0, 5, size=3, digest=b"1" * 48)

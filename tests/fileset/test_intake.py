@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from trees import trees
 
 from repeatr.errors import Category, RepeatrError
 from repeatr.fileset.entry import Content, Entry, HardLink
@@ -19,6 +18,7 @@ from repeatr.fileset.place import Placer
 from repeatr.fileset.scan import scan
 from repeatr.model.events import Event, Level, Log
 from repeatr.model.filters import FOLLOW_ALL, UNPACK_DEFAULTS, Filters
+from trees import trees
 
 
 def d(path: bytes, mode: int = 0o755) -> Entry:

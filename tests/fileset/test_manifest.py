@@ -8,7 +8,6 @@ from hashlib import sha384
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trees import trees
 
 import vector_filesets as vectors
 from repeatr.errors import Category, RepeatrError
@@ -16,6 +15,7 @@ from repeatr.fileset.entry import Entry
 from repeatr.fileset.manifest import Manifest
 from repeatr.fileset.manifest_file import MAGIC, read_manifest, write_manifest
 from repeatr.fileset.treehash import tree_hash, uncovered
+from trees import trees
 
 
 def d(path: bytes) -> Entry:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from trees import NOBODY, as_nobody, trees
 
 from repeatr.errors import Category, RepeatrError
 from repeatr.fileset.entry import Entry
@@ -16,6 +15,7 @@ from repeatr.fileset.manifest import Manifest
 from repeatr.fileset.outlet import FilesOnDisk, digest_all
 from repeatr.fileset.place import Placer, projected_mode, projected_owner
 from repeatr.fileset.scan import scan
+from trees import NOBODY, as_nobody, trees
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="makes devices and gives files away")

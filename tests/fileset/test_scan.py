@@ -5,12 +5,12 @@ import socket
 from pathlib import Path
 
 import pytest
-from trees import NOBODY, as_nobody
 
 from repeatr.errors import Category, RepeatrError
 from repeatr.fileset.manifest import Manifest
 from repeatr.fileset.scan import scan
 from repeatr.model.events import Event, Level, Log
+from trees import NOBODY, as_nobody
 
 
 def test_a_socket_is_left_out_with_a_warning(tmp_path: Path) -> None:
