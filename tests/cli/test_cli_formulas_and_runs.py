@@ -57,7 +57,8 @@ def test_inspect_tells_what_a_formula_is_and_needs(myself: Caller) -> None:
 
 
 def test_inspect_warns_on_standard_error(myself: Caller) -> None:
-    text = '{"action": {"exec": ["/x"]}, "outputs": {"/o": {"filters": {"odd": "x"}}}} trailing'
+    output = '{"packtype": "tar", "filters": {"odd": "x"}}'
+    text = f'{{"action": {{"exec": ["/x"]}}, "outputs": {{"/o": {output}}}}} trailing'
     done = myself.repeatr("inspect", "-", stdin=text)
     assert done.code == 0
     assert json.loads(done.out)
@@ -67,6 +68,31 @@ def test_inspect_warns_on_standard_error(myself: Caller) -> None:
         for line in myself.repeatr("inspect", "-", "--format=json", stdin=text).out.splitlines()
     ]
     assert [list(event) for event in events] == [["log"], ["log"], ["result"]]
+
+
+@pytest.mark.parametrize(
+    ("formula", "code", "message"),
+    [
+        ('{"inputs": {"rel": "tar:abc"}, "action": {"exec": ["/x"]}}', 1, "inputs.rel"),
+        ('{"action": {"exec": ["/x"], "cwd": "rel"}}', 1, "action.cwd"),
+        ('{"action": {"exec": ["/x"], "policy": "god"}}', 1, "action.policy"),
+        ('{"action": {"exec": ["/x"], "network": "lan"}}', 1, "action.network"),
+        ('{"inputs": {"/": "tar:../x"}, "action": {"exec": ["/x"]}}', 1, 'inputs."/"'),
+        ("{}", 40, "action.exec"),
+    ],
+)
+def test_inspect_tells_what_cannot_run(
+    myself: Caller, formula: str, code: int, message: str
+) -> None:
+    done = myself.repeatr("inspect", "-", stdin=formula)
+    assert done.code == code
+    assert json.loads(done.out)["setupHash"]  # it has a hash nevertheless
+    assert f"repeatr: formula.{message}" in done.err
+    told = myself.repeatr("inspect", "-", "--format=json", stdin=formula)
+    assert told.code == code
+    result = json.loads(told.out)["result"]
+    assert result["inspection"] == json.loads(done.out)
+    assert message in result["error"]["message"]
 
 
 def test_formulas_that_are_none(myself: Caller) -> None:

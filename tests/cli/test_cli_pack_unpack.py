@@ -298,9 +298,11 @@ def test_where_and_what_can_go_wrong(myself: Caller) -> None:
     fails(unpack("--source=ca+file://gone", "--source=ca+file://away"), 3, "none of 2 warehouses")
     fails(unpack("--source=gopher://x"), 1, "'gopher://x' is not the address of a warehouse")
     fails(unpack("--source=file://warehouse"), 3, "file://warehouse should be a ware in a file")
-    fails(unpack(f"--source=file://{bad}"), 6, "the ware is corrupt: ")
-    fails(unpack("--source=file://text.tar"), 6, "the ware is corrupt: ")
-    fails(unpack(f"--source={other_url}"), 7, f"asked for {ware}, and what came is {other}")
+    corrupt = "{} in file://{}: the ware is corrupt: "
+    fails(unpack(f"--source=file://{bad}"), 6, corrupt.format(ware, bad))
+    fails(unpack("--source=file://text.tar"), 6, corrupt.format(ware, "text.tar"))
+    wrong = f"{other_url}: asked for {ware}, and what came is {other}"
+    fails(unpack(f"--source={other_url}"), 7, wrong)
     # A mismatch is fatal, though the next would be right; what is merely absent is not.
     fails(unpack(f"--source={other_url}", f"--source={url}"), 7, "asked for")
     fails(
@@ -410,7 +412,10 @@ def test_an_empty_mount_point_is_filled(myself: Caller, unmounted: Path) -> None
     broken = myself.directory / "broken.tar"
     broken.write_bytes(Path(url.removeprefix("file://")).read_bytes()[:-10000])
     words = ("unpack", str(ware), str(unmounted))
-    fails(myself.repeatr(*words, f"--source=file://{broken}"), 6, "the ware is corrupt")
+    source = f"file://{broken}"
+    fails(
+        myself.repeatr(*words, f"--source={source}"), 6, f"{ware} in {source}: the ware is corrupt"
+    )
     assert list(unmounted.iterdir()) == []
     done = myself.repeatr(*words, f"--source={url}")
     assert done.code == 0, done.err

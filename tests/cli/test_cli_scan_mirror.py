@@ -156,7 +156,8 @@ def test_mirror_errors(myself: Caller) -> None:
     )
     fails(mirror("--target=file://x"), 3, f"{ware} is not in the local store, and no warehouse")
     fails(mirror("--target=file://x", "--source=file://y"), 5, f"file://y has no {ware}")
-    fails(mirror("--target=file://x", f"--source={other}"), 7, f"asked for {ware}, and what came")
+    wrong = f"{other}: asked for {ware}, and what came"
+    fails(mirror("--target=file://x", f"--source={other}"), 7, wrong)
     fails(mirror("--target=ca+file://x", f"--source={url}"), 3, "ca+file://x is not there")
     fails(mirror("--target=http://x/y", f"--source={url}"), 4, "http://x/y is read only")
     fails(mirror("--target=file:///dev/null", f"--source={url}"), 4, "file:///dev/null cannot ")

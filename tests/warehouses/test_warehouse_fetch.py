@@ -106,6 +106,9 @@ def test_a_wrong_ware_is_fatal(tmp_path: Path, good: str, category: Category) ->
         fetch(WARE, [good, good + "2"], consume)
     assert caught.value.category is category
     assert len(calls) == 1
+    # Where it came from is told, for people and for programs.
+    assert caught.value.message == f"{WARE} in {good}: not what it says"
+    assert caught.value.details == {"ware": str(WARE), "warehouse": good}
 
 
 @pytest.mark.parametrize(

@@ -20,24 +20,15 @@ from repeatr.fileset.entry import (
     BLOCK,
     CHARACTER,
     DIRECTORY,
-    FIFO,
     FILE,
     SOCKET,
     SYMLINK,
     Entry,
 )
 from repeatr.fileset.manifest import Manifest
+from repeatr.fileset.scan import KINDS
 from repeatr.linux.idmaps import IdMap
 
-_KINDS = {
-    stat.S_IFREG: FILE,
-    stat.S_IFDIR: DIRECTORY,
-    stat.S_IFLNK: SYMLINK,
-    stat.S_IFIFO: FIFO,
-    stat.S_IFBLK: BLOCK,
-    stat.S_IFCHR: CHARACTER,
-    stat.S_IFSOCK: SOCKET,
-}
 _SETID = 0o6000
 
 #: Every filesystem of Linux keeps times in this range; of others what it keeps must be seen.
@@ -269,7 +260,7 @@ def _entry(layer: Layer, found: _Found, viewer: Viewer) -> Entry:
     """
     path, status, parent_fd, name, same = found
     expected = layer.expected(path)
-    kind = _KINDS[stat.S_IFMT(status.st_mode)]
+    kind = KINDS[stat.S_IFMT(status.st_mode)]
     link = os.fsencode(os.readlink(name, dir_fd=parent_fd)) if kind == SYMLINK else b""
     mtime, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
     device = status.st_rdev if kind in (BLOCK, CHARACTER) else 0

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 SUMMARY = """\
 Tell what a formula is and needs, as JSON, without running it: its canonical form and bytes,
 its hash as written (setupHash), its id with defaults filled in (formulaID, as in run
-records), and the wares, mounts and engine traits it asks for."""
+records), and the wares, mounts and engine traits it asks for. A formula that has a hash and
+yet can't run fails, after that, with the error that a run gives."""
 
 EXAMPLES = """\
   repeatr inspect hello.formula
@@ -27,9 +28,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 def execute(args: Namespace, printer: Printer) -> int:
     """Run `inspect`."""
     from repeatr.cli.documents import read_document
+    from repeatr.errors import RepeatrError
     from repeatr.model.inspection import inspect_document
+    from repeatr.model.runnable import check_runnable
     from repeatr.model.wire import pretty_json
 
-    inspection = inspect_document(read_document(args.formula, printer.emit))
-    printer.document(inspection, pretty_json(inspection) + "\n")
-    return 0
+    document = read_document(args.formula, printer.emit)
+    inspection = inspect_document(document)
+    error = None
+    try:
+        check_runnable(document.formula)
+    except RepeatrError as problem:
+        error = problem
+    printer.document(inspection, pretty_json(inspection) + "\n", error)
+    return error.exit_code if error is not None else 0

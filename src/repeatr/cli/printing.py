@@ -49,8 +49,9 @@ class Printer(Protocol):
         """Tell the result, which is the last thing told: a value, an error, or both."""
         ...
 
-    def document(self, value: object, text: str) -> None:
-        """Tell a result of another kind: `value` as JSON, `text` (whole lines) as text."""
+    def document(self, value: object, text: str, error: RepeatrError | None = None) -> None:
+        """Tell a result of another kind: `value` as JSON, `text` (whole lines) as text; and
+        an error, where one comes with it."""
         ...
 
 
@@ -94,9 +95,11 @@ class JsonPrinter:
         written = value.to_json() if isinstance(value, RunRecord) else _text_or_none(value)
         self._result(written, error)
 
-    def document(self, value: object, text: str) -> None:
+    def document(self, value: object, text: str, error: RepeatrError | None = None) -> None:
         """See `Printer`."""
-        self._result(value, None)
+        if error is not None:
+            _tell_error(Stream(sys.stderr, "standard error", essential=False), error)
+        self._result(value, error)
 
     def _result(self, value: object, error: RepeatrError | None) -> None:
         result: dict[str, object] = {self._name: value} if self._name else {}
@@ -157,11 +160,13 @@ class TextPrinter:
             if error is not None:
                 _tell_error(self._err, error)
 
-    def document(self, value: object, text: str) -> None:
+    def document(self, value: object, text: str, error: RepeatrError | None = None) -> None:
         """See `Printer`."""
         with self._lock:
             self._finish()
             self._out.write(text.encode(errors="backslashreplace"))
+            if error is not None:
+                _tell_error(self._err, error)
 
     def _log_line(self, event: Log) -> str:
         flare = self._mark("-⟩", _CYAN)

@@ -22,7 +22,8 @@ from repeatr.fileset.entry import (
 from repeatr.fileset.names import shown
 from repeatr.model.events import Emit, Level, Log, ignore
 
-_KINDS = {
+#: The kind of an entry by the type bits of its mode.
+KINDS = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: DIRECTORY,
     stat.S_IFLNK: SYMLINK,
@@ -89,7 +90,7 @@ def _scan_tree(fds: DirFds, top: Entry, xattrs: bool, emit: Emit, where: str) ->
     found = [top]
     add = found.append
     new = tuple.__new__
-    kinds = _KINDS
+    kinds = KINDS
     to_list = [b""]
     while to_list:
         directory = to_list.pop()
@@ -148,7 +149,7 @@ def _scan_tree(fds: DirFds, top: Entry, xattrs: bool, emit: Emit, where: str) ->
 
 
 def _entry(path: bytes, status: os.stat_result, link: bytes = b"") -> Entry:
-    kind = _KINDS[stat.S_IFMT(status.st_mode)]
+    kind = KINDS[stat.S_IFMT(status.st_mode)]
     mtime, nanoseconds = divmod(status.st_mtime_ns, _BILLION)
     device = status.st_rdev if kind in (BLOCK, CHARACTER) else 0
     return Entry(

@@ -27,7 +27,7 @@ def fetch(
     it; it is called anew, from the start, for the next source when a stream breaks off
     half-way, so it must leave nothing behind when it raises. A missing ware and a warehouse
     that is down are warnings, and the next source is tried. All else that `consume` raises
-    (a hash mismatch, a corrupt ware) is fatal and raised as it is.
+    is fatal; of a hash mismatch and a corrupt ware it is told which warehouse gave them.
 
     Raises USAGE for a source that is no address, WARE_NOT_FOUND where every source that
     answered has no such ware, WAREHOUSE_UNAVAILABLE where none answered or there is none.
@@ -47,6 +47,7 @@ def fetch(
         except Exception as error:
             failure = _of_warehouse(error)
             if failure is None:
+                _tell_where(error, ware, warehouse.url)
                 raise
         failures.append(failure)
         if len(failures) < len(warehouses):  # the last one is told by the error
@@ -77,6 +78,22 @@ def consumed(stream: BinaryIO, consume: Callable[[BinaryIO], T]) -> T:
         raise
     stream.close()
     return result
+
+
+def _tell_where(error: Exception, ware: WareID, url: str) -> None:
+    """Raise the error anew, naming the warehouse, where it is the bytes that are wrong."""
+    if not isinstance(error, RepeatrError) or error.category not in (
+        Category.WARE_CORRUPT,
+        Category.HASH_MISMATCH,
+    ):
+        return
+    where = url if str(ware) in error.message else f"{ware} in {url}"
+    raise RepeatrError(
+        error.category,
+        f"{where}: {error.message}",
+        remedy=error.remedy,
+        details={**error.details, "ware": str(ware), "warehouse": url},
+    ) from error
 
 
 def _of_warehouse(error: BaseException | None) -> RepeatrError | None:

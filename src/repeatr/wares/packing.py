@@ -87,19 +87,20 @@ def pack_directory(
         return Packed(WareID(kind, NOTHING), Manifest())
     found = disk.scan(path, xattrs=form.sound and filters.xattr != "ignore", emit=emit)
     entries = apply_filters(found, filters, packing=True)
-    _check_root(entries)
+    _check_root(entries, shown(os.fsencode(path)))
     with FilesOnDisk(path) as open_file:
         return pack(kind, entries, open_file, out, emit=emit)
 
 
-def _check_root(entries: list[Entry]) -> None:
+def _check_root(entries: list[Entry], place: str = "") -> None:
     root = next((entry for entry in entries if not entry.path), None)
     if root is None:
         raise ValueError("entries to be packed need a root")
     if root.kind not in (DIRECTORY, FILE):
         raise RepeatrError(
             Category.INOPERABLE_PATH,
-            f"only a directory or a file can be packed, and this is {kind_words(root.kind)}",
+            f"only a directory or a file can be packed, and {repr(place) if place else 'this'}"
+            f" is {kind_words(root.kind)}",
             remedy="pack the directory that holds it, or what it points to",
         )
 
