@@ -304,7 +304,7 @@ def test_where_and_what_can_go_wrong(myself: Caller) -> None:
     wrong = f"{other_url}: asked for {ware}, and what came is {other}"
     fails(unpack(f"--source={other_url}"), 7, wrong)
     # A mismatch is fatal, though the next would be right; what is merely absent is not.
-    fails(unpack(f"--source={other_url}", f"--source={url}"), 7, "asked for")
+    fails(unpack(f"--source={other_url}", f"--source={url}"), 7, wrong)
     fails(
         unpack("--placer=teleport"), 1, "unknown placer 'teleport'", "known placers are direct, c"
     )
