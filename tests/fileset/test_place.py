@@ -240,6 +240,27 @@ def test_xattrs(tmp_path: Path) -> None:
     assert [e.xattrs for e in Manifest(scan(tmp_path / "it"))] == [(), ()]
 
 
+def test_nothing_is_a_note_to_overlayfs(tmp_path: Path) -> None:
+    """As a lower layer it would hide files, and from users other ones than from root."""
+    try:
+        os.setxattr(tmp_path, "user.test", b"")
+    except OSError:
+        pytest.skip("no xattrs here")
+    notes = tuple(
+        (b"%b.overlay.%b" % (space, note), b"y")
+        for space in (b"trusted", b"user")
+        for note in (b"opaque", b"whiteout")
+    )
+    kept = ((b"user.overlays", b"1"),)
+    with Placer(tmp_path / "it", faithful=True) as placer:
+        placer.place(d(b"")._replace(xattrs=notes + kept), None)
+        placer.place(f(b"x")._replace(xattrs=notes), b"")
+    for path in ("it", "it/x"):
+        names = set(os.listxattr(tmp_path / path)) - {"security.selinux"}
+        assert names == ({"user.overlays"} if path == "it" else set())
+    assert placer.shortfalls == {"xattr": 8}
+
+
 def test_a_directory_that_comes_again_is_changed(tmp_path: Path) -> None:
     with Placer(tmp_path / "it", faithful=True) as placer:
         placer.place(d(b""))

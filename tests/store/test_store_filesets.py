@@ -364,6 +364,10 @@ store = Store(home, "root")
 store.open_for_writing()
 if {trouble!r} == "read-only":
     assert os.system(f"mount -o remount,ro {{home}}") == 0
+    try:
+        Store(home, "root").open_for_writing()
+    except RepeatrError as error:
+        print(error.exit_code, error.message, file=sys.stderr)
 try:
     store.ensure(WareID.parse({str(ware)!r}), [{url!r}])
 except RepeatrError as error:
@@ -382,4 +386,6 @@ print([str(p) for p in home.rglob("*") if not p.is_dir() or p.parent.name == "st
         assert "make room" in lines[0]
     else:
         assert lines[0].startswith("9 ") and "Read-only file system" in lines[0], done
+        told = f"41 the store at {home} cannot be written to: Read-only file system"
+        assert done.stderr.strip() == told
     assert str(home) in lines[0] and lines[1] == "[]", done

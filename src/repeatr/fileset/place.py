@@ -29,6 +29,9 @@ _SETID = 0o6000
 _BILLION = 1_000_000_000
 # chown(2) takes this for "leave it as it is".
 _NO_ID = 2**32 - 1
+# What overlayfs takes for its own notes (Documentation/filesystems/overlayfs.rst), which hide
+# files: where what is placed is a lower layer, a ware could show a user another tree than root.
+_OVERLAYS_OWN = (b"user.overlay.", b"trusted.overlay.")
 _DEVICE_TYPES = {BLOCK: 0o060000, CHARACTER: 0o020000}
 
 
@@ -269,6 +272,9 @@ class Placer:
 
     def _give_xattrs(self, entry: Entry, fd: int) -> None:
         for key, value in entry.xattrs:
+            if key.startswith(_OVERLAYS_OWN):
+                self._lacks("xattr")
+                continue
             try:
                 if sys.platform == "linux":
                     os.setxattr(fd, key, value)

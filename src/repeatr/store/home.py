@@ -69,8 +69,9 @@ def open_for_writing(home: Path) -> None:
     except OSError as error:
         raise store_problem(home, "cannot be made", error) from error
     if not os.access(home / STAGING, os.W_OK | os.X_OK):
-        denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        raise store_problem(home, "cannot be written to", denied)
+        read_only = os.statvfs(home / STAGING).f_flag & os.ST_RDONLY
+        cause = errno.EROFS if read_only else errno.EACCES
+        raise store_problem(home, "cannot be written to", OSError(cause, os.strerror(cause)))
 
 
 def store_problem(path: Path, what: str, error: OSError) -> RepeatrError:
