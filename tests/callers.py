@@ -196,7 +196,9 @@ def own_kind() -> str:
         return "root"
     from repeatr.linux import idmaps
 
-    return "range" if idmaps.from_subordinate_ids() is not None else "single"
+    # A range is of use only to those who may have it mapped.
+    mapped = all(shutil.which(name, path=PATH) for name in ("newuidmap", "newgidmap"))
+    return "range" if mapped and idmaps.from_subordinate_ids() is not None else "single"
 
 
 def directory_for_all() -> Path:

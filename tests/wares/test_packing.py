@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vector_filesets as vectors
+from callers import need_program
 from repeatr.errors import Category, RepeatrError
 from repeatr.fileset.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SYMLINK, Entry
 from repeatr.fileset.filtering import apply_filters
@@ -348,6 +349,7 @@ def test_packing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_large_files_and_gnu_tar(tmp_path: Path) -> None:
+    need_program("zstd")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "big").write_bytes(os.urandom(3_000_017))
     (tmp_path / "in" / ("d" * 200)).mkdir()

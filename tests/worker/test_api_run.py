@@ -159,7 +159,7 @@ def test_the_program_dies_and_all_goes(base: tuple[str, Path]) -> None:
     )
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
-    assert "running" in child.stdout.readline()
+    assert any("running" in line for line in child.stdout)
     _wait(lambda: len(_processes(mark)) > 0)
     child.kill()
     child.wait()
