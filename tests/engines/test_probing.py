@@ -22,7 +22,7 @@ from repeatr.engines.conformance.harness import in_child
 from repeatr.engines.contract import Available, Engine, Unavailable
 from repeatr.engines.namespaces import Namespaces
 from repeatr.errors import RepeatrError
-from repeatr.linux import calls, capabilities, enclosure
+from repeatr.linux import calls, capabilities, enclosure, idmaps
 from repeatr.linux.enclosure import Enclosure, write_maps
 from repeatr.linux.idmaps import Extent
 
