@@ -21,7 +21,9 @@ from repeatr.engines import preflight
 from repeatr.engines.choosing import Choice, choose
 from repeatr.engines.contract import ExecFailure, Exit, Job
 from repeatr.errors import Category, RepeatrError
+from repeatr.fileset.entry import DIRECTORY, FILE
 from repeatr.fileset.filtering import apply_filters
+from repeatr.fileset.treehash import kind_words
 from repeatr.linux.enclosure import Enclosure
 from repeatr.linux.interrupts import Interrupts, cancelled
 from repeatr.model.canonical import setup_hash, with_defaults
@@ -33,6 +35,7 @@ from repeatr.model.inspection import required_traits
 from repeatr.model.policy import capabilities_of
 from repeatr.model.record import RunRecord
 from repeatr.model.runnable import check_runnable
+from repeatr.model.validation import with_field
 from repeatr.model.wareid import NOTHING, WareID, split_mount
 from repeatr.store.filesets import Store, StoredFileset
 from repeatr.store.memos import Memos
@@ -169,7 +172,10 @@ def _no_such_id(owner: Owner, enclosure: Enclosure) -> RepeatrError:
 def _check_outputs(outputs: Mapping[str, Output], context: Context, emit: Emit) -> None:
     """Refuse before the run what would fail after it."""
     for path, output in outputs.items():
-        packtype(output.packtype)
+        try:
+            packtype(output.packtype)
+        except RepeatrError as unknown:
+            raise with_field(unknown, f'formula.outputs."{path}".packtype') from None
         url = context.save_urls.get(path)
         if url:
             warehouse_at(url, emit).check_save()
@@ -283,6 +289,13 @@ def _pack(path: str, output: Output, url: str | None, collected: Collected, emit
             f"the output {path} is a device, which its filters leave out",
             remedy="pack the directory that holds it",
         )
+    if entries[0].kind not in (DIRECTORY, FILE):
+        raise RepeatrError(
+            Category.INOPERABLE_PATH,
+            f"the output {path} is {kind_words(entries[0].kind)}, and only a directory or a file"
+            " can be packed",
+            remedy="pack the directory that holds it, or what it points to",
+        )
     if not url:
         return pack(output.packtype, entries, collected.open_file, None, emit=emit).ware
     with warehouse_at(url, emit).save() as writer:
@@ -304,7 +317,10 @@ def _metadata(
         mounts = (f"{'rw' if m.writable else 'ro'}:{m.source}" for m in root.host_mounts)
         said["hermetic"] = f"no: the host was mounted ({', '.join(mounts)})"
     elif isolation.get("network") == "host":
-        said["hermetic"] = "no: the host's network was in reach"
+        reach = [
+            name for name in ("network", "pid", "ipc", "hostname") if isolation.get(name) == "host"
+        ]
+        said["hermetic"] = f"no: the host's {', '.join(reach)} in reach"
     else:
         said["hermetic"] = "yes"
     return said

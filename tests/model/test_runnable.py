@@ -51,7 +51,6 @@ def test_runnable(text: str) -> None:
         ('{"action":{"exec":["/a","x\\u0000"]}}', "formula.action.exec[1]: a zero character in"),
         ('{"action":{"exec":["/a"],"policy":"king"}}',
          "formula.action.policy: expected routine or governor or sysad, found 'king'"),
-        ('{"action":{"exec":["/a"],"cradle":"xyz"}}', "formula.action.cradle: expected disable"),
         ('{"action":{"exec":["/a"],"network":"x"}}', "network: expected none or host, found 'x'"),
         ('{"action":{"exec":["/a"],"cwd":"x"}}', "formula.action.cwd: expected an absolute path"),
         ('{"action":{"exec":["/a"],"cwd":"/a/../b"}}', "cwd: the path '/a/../b' has .. in it"),

@@ -67,11 +67,15 @@ class Chroot:
             "user": "host",
             "cgroup": "host",
             "network": "host",
+            "capabilities": "fewer",
         }
 
     def execute(self, job: Job) -> Exit:
         """See `contract.Engine.execute`."""
         root = os.path.realpath(job.root)
+        if job.capabilities is not None:
+            # The processes in reach are the host's: KILL would be a right over all of them.
+            job = job._replace(capabilities=job.capabilities - {"KILL"})
         with _devices(root, needed=not job.enclosure.can_mount), Pipes() as pipes:
             pipes.give_output_to(job.uid, job.gid)
             with children.signals_held():

@@ -11,7 +11,6 @@ from typing import NoReturn
 
 from repeatr.errors import Category, RepeatrError
 from repeatr.model.formula import (
-    CRADLE_DISABLE,
     NETWORKS,
     POLICIES,
     Action,
@@ -95,7 +94,6 @@ def _check_action(action: Action, where: str) -> None:
     _check_exec(action, f"{where}.exec")
     _check_choice(action.policy, POLICIES, f"{where}.policy")
     _check_choice(action.network, NETWORKS, f"{where}.network")
-    _check_choice(action.cradle, (CRADLE_DISABLE,), f"{where}.cradle")
     if action.cwd:
         _check_directory(action.cwd, f"{where}.cwd")
     for name, value in action.env.items():
